@@ -1,0 +1,203 @@
+"""What a backend is asked to do: the model, the optimizer, and the methods that every framework's file implements.
+
+This module is imported inside every worker, so it needs nothing but the standard library and NumPy.
+
+Canonical layouts, whatever a framework likes inside:
+
+- images are float32 ``[n, channels, height, width]``; feature vectors are float32 ``[n, features]``;
+- class labels are int32 ``[n]``; regression targets are float32 ``[n, outputs]``;
+- ``linear`` weights are ``[outputs, inputs]``; ``conv2d`` weights are ``[outputs, inputs, kernel, kernel]``;
+- ``flatten`` keeps the order channels, height, width.
+
+The parameters of layer ``i`` of the model (counted from 0, layers without parameters included) are called
+``"{i}.weight"`` and ``"{i}.bias"``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Parameters = dict[str, NDArray[np.float32]]
+Loss = Literal["cross-entropy", "mean-squared-error"]
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """``[n, channels, height, width]`` to ``[n, channels * height * width]``."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``x @ weight.T + bias``: ``[n, inputs]`` to ``[n, outputs]``."""
+
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Conv2d:
+    """Cross-correlation with a square kernel, zero padding on all four sides, and a bias per output channel."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class MaxPool2d:
+    """Largest value of each square window; no padding, incomplete windows at the border are dropped."""
+
+    kernel: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class AvgPool2d:
+    """Mean of each square window; no padding, incomplete windows at the border are dropped."""
+
+    kernel: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class ReLU:
+    """``max(x, 0)``; its derivative at 0 is 0."""
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """Hyperbolic tangent."""
+
+
+Layer = Flatten | Linear | Conv2d | MaxPool2d | AvgPool2d | ReLU | Tanh
+LAYERS: dict[str, type[Layer]] = {
+    "flatten": Flatten,
+    "linear": Linear,
+    "conv2d": Conv2d,
+    "max_pool2d": MaxPool2d,
+    "avg_pool2d": AvgPool2d,
+    "relu": ReLU,
+    "tanh": Tanh,
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A chain of layers, and the shape of one sample that enters it: ``(channels, height, width)`` or ``(features,)``."""
+
+    input_shape: tuple[int, ...]
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent, as ``torch.optim.SGD`` defines it (Sutskever et al., 2013, for the momentum).
+
+    With gradient ``g`` of the mean loss of the batch, parameter ``p`` and velocity ``v`` (first step: ``v = g``)::
+
+        g = g + weight_decay * p
+        v = momentum * v + g
+        p = p - learning_rate * (g + momentum * v if nesterov else v)
+
+    Weight decay applies to every parameter, biases included. There is no dampening.
+    """
+
+    learning_rate: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+
+
+class Unavailable(Exception):
+    """The backend cannot do this here (a device, a layer, an option); the message is the reason that is reported."""
+
+
+class Backend(ABC):
+    """One framework. A backend's file defines exactly one subclass, and carries its dependencies in a PEP 723 header.
+
+    ``modes`` and ``devices`` are literals, because they are listed without importing the framework.
+    An instance serves one run: ``load`` is called once, then the other methods in any order.
+    Work may be asynchronous; only ``synchronize``, ``predict`` and ``parameters`` have to wait for it.
+    """
+
+    modes: ClassVar[Mapping[str, str]]
+    """Ways in which users of the framework really run it, each with a description of a few words."""
+
+    devices: ClassVar[tuple[str, ...]]
+    """Kinds of device that the backend can use at all: ``"cpu"``, ``"gpu"``."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Read versions and the settings in force back from the framework, after ``load``.
+
+        Returns plain JSON values, with at least ``versions`` (package name to version), ``device`` (the name of
+        the device in use), ``threads`` (compute threads in use, or None if the framework cannot tell) and
+        ``precision`` (arithmetic of products, such as "float32" or "tf32").
+        """
+
+    @abstractmethod
+    def load(self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str) -> None:
+        """Build the model, its loss (mean over the batch) and its optimizer, and set exactly these parameters.
+
+        ``device`` is "cpu" or "gpu", ``mode`` one of ``modes``. The number of threads is that of the process
+        affinity mask, which OMP_NUM_THREADS repeats. The mean squared error is the mean over samples and outputs.
+
+        Raises Unavailable if the device is not there, or if a layer or option is not supported.
+        """
+
+    @abstractmethod
+    def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Any:
+        """Move a data set to the device and return the backend's own handle to it.
+
+        ``features`` are float32 ``[n, *input_shape]``; ``labels`` are int32 ``[n]`` or float32 ``[n, outputs]``.
+        The arrays may be memory-mapped and read-only.
+        """
+
+    @abstractmethod
+    def train(self, data: Any, batches: NDArray[np.int64]) -> Any:
+        """Take one SGD step per row of ``batches``, in order, and return a handle to the losses.
+
+        ``batches`` are sample indices into ``data``, int64 ``[steps, batch size]``. Nothing has to be finished
+        when this returns.
+        """
+
+    @abstractmethod
+    def synchronize(self, handle: Any) -> NDArray[np.float32]:
+        """Wait until all the work behind the handle is done, parameter updates included.
+
+        Returns the loss of each step before its update, float32 ``[steps]``.
+        """
+
+    @abstractmethod
+    def predict(self, data: Any) -> NDArray[np.float32]:
+        """Return the model's output for every sample of ``data``, float32 ``[n, outputs]``; changes nothing."""
+
+    @abstractmethod
+    def parameters(self) -> Parameters:
+        """Return the present parameters in canonical layout, float32, as arrays that later training leaves alone."""
+
+
+def model_to_json(model: Model) -> dict[str, Any]:
+    """Return the model as plain JSON values; ``model_from_json`` is the inverse."""
+    names = {layer: name for name, layer in LAYERS.items()}
+    return {
+        "input_shape": list(model.input_shape),
+        "layers": [{"layer": names[type(layer)], **asdict(layer)} for layer in model.layers],
+    }
+
+
+def model_from_json(values: dict[str, Any]) -> Model:
+    """Return the model that ``model_to_json`` wrote."""
+    layers = []
+    for entry in values["layers"]:
+        arguments = {key: value for key, value in entry.items() if key != "layer"}
+        layers.append(LAYERS[entry["layer"]](**arguments))
+    return Model(tuple(values["input_shape"]), tuple(layers))
