@@ -91,7 +91,7 @@ LAYERS: dict[str, type[Layer]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """A chain of layers, and the shape of one sample that enters it: ``(channels, height, width)`` or ``(features,)``."""
+    """A chain of layers, and the shape of a sample that enters it: ``(channels, height, width)`` or ``(features,)``."""
 
     input_shape: tuple[int, ...]
     layers: tuple[Layer, ...]

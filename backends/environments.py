@@ -1,0 +1,224 @@
+"""Which backends there are, and the environment of each, made by uv from the PEP 723 header of its file."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from uv import find_uv_bin
+
+FOLDER = Path(__file__).parent
+ENVIRONMENTS = FOLDER.parent / ".environments"
+_HEADER = re.compile(r"^# /// script\s*$\n((?:^#(?:| .*)$\n)+?)^# ///\s*$", re.MULTILINE)
+
+
+class BackendFileError(Exception):
+    """A backend's file that cannot be used as one; the message says what is wrong and what would be right."""
+
+
+class EnvironmentFailed(Exception):
+    """An environment that uv could not make; the message is uv's own reason."""
+
+
+@dataclass(frozen=True)
+class BackendFile:
+    """What a backend's file says of itself, read without importing it."""
+
+    name: str
+    path: Path
+    modes: dict[str, str]
+    devices: tuple[str, ...]
+    header: dict[str, Any]
+    hash: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that names an interpreter to use instead of an environment of our own."""
+        return f"LOCKSTEP_PYTHON_{re.sub('[^A-Z0-9]', '_', self.name.upper())}"
+
+
+def names() -> list[str]:
+    """The backends that come with lockstep: the files in this folder that carry a PEP 723 header."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if _HEADER.search(path.read_text()))
+
+
+def find(name: str) -> BackendFile:
+    """Return the backend of a name, or of a path that ends in ``.py``.
+
+    Raises BackendFileError if there is none, or if the file has no header, no literal modes or no literal devices.
+    """
+    if name in names():
+        return read(FOLDER / f"{name}.py")
+    if not name.endswith(".py"):
+        raise BackendFileError(
+            f"backend {name!r}: there is none of this name; use {', '.join(names())}, or a path that ends in .py"
+        )
+    return read(Path(name).absolute())
+
+
+def read(path: Path) -> BackendFile:
+    """Read a backend's file; raises BackendFileError as ``find`` does."""
+    try:
+        source = path.read_text()
+        tree = ast.parse(source)
+    except OSError as error:
+        raise BackendFileError(f"backend {path}: cannot be read: {error.strerror}") from None
+    except (SyntaxError, ValueError) as error:
+        raise BackendFileError(f"backend {path}: not a Python file: {error}") from None
+    header = _HEADER.search(source)
+    if not header:
+        raise BackendFileError(
+            f"backend {path}: no PEP 723 header; begin the file with '# /// script', its dependencies, '# ///'"
+        )
+    lines = [line[2:] if line.startswith("# ") else line[1:] for line in header.group(1).splitlines()]
+    try:
+        values = tomllib.loads("\n".join(lines))
+    except tomllib.TOMLDecodeError as error:
+        raise BackendFileError(f"backend {path}: its PEP 723 header is not valid TOML: {error}") from None
+    literals = _literals(tree)
+    modes, devices = literals.get("modes"), literals.get("devices")
+    if not (
+        isinstance(modes, dict) and modes and all(isinstance(text, str) for item in modes.items() for text in item)
+    ):
+        raise BackendFileError(f'backend {path}: its class needs a literal \'modes = {{"name": "description"}}\'')
+    if not (isinstance(devices, tuple) and devices and set(devices) <= {"cpu", "gpu"}):
+        raise BackendFileError(
+            f'backend {path}: its class needs a literal \'devices\', such as ("cpu",) or ("cpu", "gpu")'
+        )
+    return BackendFile(path.stem, path, modes, devices, values, hashlib.sha256(source.encode()).hexdigest())
+
+
+def _literals(tree: ast.Module) -> dict[str, Any]:
+    """The literal class attributes of the first subclass of Backend in a module."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).split(".")[-1] == "Backend" for base in node.bases):
+            found = {}
+            for statement in node.body:
+                match statement:
+                    case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                        pass
+                    case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                        pass
+                    case _:
+                        continue
+                with contextlib.suppress(ValueError):  # not a literal
+                    found[name] = ast.literal_eval(value)
+            return found
+    return {}
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether an NVIDIA driver is installed, which decides whether a header's GPU dependencies are installed too."""
+    return shutil.which("nvidia-smi") is not None
+
+
+def is_ready(backend: BackendFile) -> bool:
+    """Whether the backend's environment has been made from its present header."""
+    stamp = _folder(backend) / "lockstep-header"
+    return stamp.exists() and stamp.read_text() == _stamp(backend)
+
+
+class Interpreters:
+    """The Python interpreter of each backend: one that the user gave, or that of an environment made on first use."""
+
+    def __init__(self, given: Mapping[str, str], tell: Callable[[str], None]) -> None:
+        """Take interpreters by backend name ("current" is the running one); ``tell`` gets uv's progress line by line."""
+        self._given = given
+        self._tell = tell
+        self._found: dict[Path, Path | EnvironmentFailed] = {}
+
+    def given(self, backend: BackendFile) -> Path | None:
+        """Return the interpreter that ``--python`` or the environment variable names, or None.
+
+        Raises BackendFileError if it is not there.
+        """
+        python = self._given.get(backend.name) or os.environ.get(backend.variable)
+        if not python:
+            return None
+        path = sys.executable if python == "current" else shutil.which(python)
+        if path is None:
+            raise BackendFileError(
+                f"interpreter of backend {backend.name}: {python!r} is no executable file; give a path, or 'current'"
+            )
+        return Path(path).absolute()
+
+    def path(self, backend: BackendFile) -> Path:
+        """Return the backend's interpreter; make its environment first if there is none for its present header.
+
+        Raises EnvironmentFailed with uv's reason, the same one again if it is asked for again.
+        """
+        if backend.path not in self._found:
+            try:
+                self._found[backend.path] = self.given(backend) or _ensure(backend, self._tell)
+            except EnvironmentFailed as error:
+                self._found[backend.path] = error
+        found = self._found[backend.path]
+        if isinstance(found, EnvironmentFailed):
+            raise found
+        return found
+
+
+def _ensure(backend: BackendFile, tell: Callable[[str], None]) -> Path:
+    folder = _folder(backend)
+    python = folder / "bin" / "python"
+    if is_ready(backend):
+        return python
+    try:
+        ENVIRONMENTS.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not is_ready(backend):
+                tell(f"making the environment of {backend.name} in {folder}")
+                _make(backend, folder, python, tell)
+    except OSError as error:
+        raise EnvironmentFailed(f"{folder}: {error.strerror or error}") from None
+    return python
+
+
+def _make(backend: BackendFile, folder: Path, python: Path, tell: Callable[[str], None]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    request = backend.header.get("requires-python", ">=3.11")
+    extra = backend.header.get("tool", {}).get("lockstep", {}).get("gpu-dependencies", []) if has_nvidia_gpu() else []
+    _uv(["venv", "--python", request, str(folder)], tell)
+    _uv(["pip", "install", "--python", str(python), "-r", str(backend.path), *extra], tell)
+    (folder / "lockstep-header").write_text(_stamp(backend))
+
+
+def _uv(arguments: list[str], tell: Callable[[str], None]) -> None:
+    process = subprocess.Popen(
+        [find_uv_bin(), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout  # noqa: S101 - it is a pipe
+    lines = []
+    for line in process.stdout:
+        if line.strip():
+            lines.append(line.strip())
+            tell(line.strip())
+    if process.wait() != 0:
+        raise EnvironmentFailed(f"uv {' '.join(arguments[:2])}: {' '.join(lines)[-600:]}")
+
+
+def _folder(backend: BackendFile) -> Path:
+    if backend.path.parent == FOLDER:
+        return ENVIRONMENTS / backend.name
+    return ENVIRONMENTS / f"{backend.name}-{hashlib.sha256(str(backend.path).encode()).hexdigest()[:8]}"
+
+
+def _stamp(backend: BackendFile) -> str:
+    return json.dumps([backend.header, has_nvidia_gpu()], sort_keys=True)

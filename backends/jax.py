@@ -1,0 +1,198 @@
+# /// script
+# requires-python = ">=3.11,<3.14"
+# dependencies = ["jax~=0.10.2", "flax~=0.12.8", "optax~=0.2.8", "numpy>=2", "safetensors>=0.5"]
+#
+# [tool.lockstep]
+# gpu-dependencies = ["jax[cuda13]~=0.10.2"]
+# ///
+"""JAX with flax.linen and optax: one jitted step at a time, or one scan over all the steps that are asked for."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+import jaxlib
+import numpy as np
+import optax
+from flax import linen as nn
+from numpy.typing import NDArray
+
+from backends import contract
+from backends.contract import Backend, Unavailable
+
+
+class Jax(Backend):
+    """Data resident on the device in JAX's own NHWC layout; parameters and optimizer state are donated to each step."""
+
+    modes = {
+        "jit": "one jitted step per batch",
+        "scan": "one jitted lax.scan over many steps",
+    }
+    devices = ("cpu", "gpu")
+
+    def load(
+        self,
+        model: contract.Model,
+        loss: contract.Loss,
+        sgd: contract.SGD,
+        parameters: contract.Parameters,
+        device: str,
+        mode: str,
+    ) -> None:
+        """Build the jitted functions and put parameters and optimizer state on the device."""
+        # Read when the GPU client is created. Preallocation would take most of the memory whatever the model needs.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        # Full float32 products; on a GPU the default would be TF32.
+        jax.config.update("jax_default_matmul_precision", "highest")
+        try:
+            self.device = jax.devices(device)[0]
+        except RuntimeError as error:
+            raise Unavailable(f"jax.devices({device!r}): {str(error).splitlines()[0]}") from None
+        jax.config.update("jax_default_device", self.device)
+        self.mode = mode
+        self.layers = model.layers
+        self.network = nn.Sequential([_layer(index, layer) for index, layer in enumerate(model.layers)])
+        self.optimizer = _optimizer(sgd)
+        self.weights = jax.device_put(self._to_flax(parameters), self.device)
+        self.state = self.optimizer.init(self.weights)
+        self.logits = jax.jit(lambda weights, features: self.network.apply({"params": weights}, features))
+        step = self._step(_cross_entropy if loss == "cross-entropy" else _mean_squared_error)
+        self.step = jax.jit(step, donate_argnums=(0, 1))
+        self.scan = jax.jit(_scan(step), donate_argnums=(0, 1))
+
+    def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> tuple[jax.Array, jax.Array]:
+        """Copy the arrays to the device, images as NHWC."""
+        if features.ndim == 4:
+            features = features.transpose(0, 2, 3, 1)
+        return jax.device_put(np.ascontiguousarray(features), self.device), jax.device_put(labels, self.device)
+
+    def train(self, data: tuple[jax.Array, jax.Array], batches: NDArray[np.int64]) -> Any:
+        """Dispatch the steps; the losses are a list of device scalars or one device array."""
+        indices = batches.astype(np.int32)
+        if self.mode == "scan":
+            self.weights, self.state, losses = self.scan(self.weights, self.state, *data, indices)
+            return losses
+        losses = []
+        for batch in indices:
+            self.weights, self.state, loss = self.step(self.weights, self.state, *data, batch)
+            losses.append(loss)
+        return losses
+
+    def synchronize(self, handle: Any) -> NDArray[np.float32]:
+        """Block until parameters, optimizer state and losses are there."""
+        jax.block_until_ready((self.weights, self.state, handle))
+        return np.asarray(jax.device_get(handle), dtype=np.float32)
+
+    def predict(self, data: tuple[jax.Array, jax.Array]) -> NDArray[np.float32]:
+        """Run the jitted model."""
+        return np.asarray(self.logits(self.weights, data[0]))
+
+    def parameters(self) -> contract.Parameters:
+        """Copy the parameters to the host in canonical layout."""
+        canonical: contract.Parameters = {}
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, contract.Linear | contract.Conv2d):
+                weights = self.weights[f"layers_{index}"]
+                canonical[f"{index}.weight"] = np.array(weights["kernel"].transpose(_to_canonical(layer)), order="C")
+                canonical[f"{index}.bias"] = np.array(weights["bias"])
+        return canonical
+
+    def describe(self) -> dict[str, Any]:
+        """Versions and settings in force."""
+        return {
+            "versions": {
+                "jax": jax.__version__,
+                "jaxlib": jaxlib.__version__,
+                "flax": flax.__version__,
+                "optax": optax.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+            "device": self.device.device_kind,
+            # XLA's CPU client takes one thread per processor of the affinity mask and cannot be asked.
+            "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+            "precision": "float32" if jax.config.jax_default_matmul_precision == "highest" else "default",
+        }
+
+    def _to_flax(self, parameters: contract.Parameters) -> dict[str, dict[str, NDArray[np.float32]]]:
+        weights = {}
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, contract.Linear | contract.Conv2d):
+                to_flax = np.argsort(_to_canonical(layer))
+                kernel = np.ascontiguousarray(parameters[f"{index}.weight"].transpose(to_flax))
+                weights[f"layers_{index}"] = {"kernel": kernel, "bias": parameters[f"{index}.bias"]}
+        return weights
+
+    def _step(self, loss_function: Callable[..., jax.Array]) -> Callable[..., tuple[Any, Any, jax.Array]]:
+        def mean_loss(weights: Any, features: jax.Array, labels: jax.Array) -> jax.Array:
+            return loss_function(self.network.apply({"params": weights}, features), labels)
+
+        def step(weights: Any, state: Any, features: jax.Array, labels: jax.Array, batch: jax.Array) -> Any:
+            loss, gradients = jax.value_and_grad(mean_loss)(weights, features[batch], labels[batch])
+            updates, state = self.optimizer.update(gradients, state, weights)
+            return optax.apply_updates(weights, updates), state, loss
+
+        return step
+
+
+def _scan(step: Callable[..., Any]) -> Callable[..., Any]:
+    def scan(weights: Any, state: Any, features: jax.Array, labels: jax.Array, batches: jax.Array) -> Any:
+        def body(carry: Any, batch: jax.Array) -> Any:
+            weights, state, loss = step(*carry, features, labels, batch)
+            return (weights, state), loss
+
+        (weights, state), losses = jax.lax.scan(body, (weights, state), batches)
+        return weights, state, losses
+
+    return scan
+
+
+def _optimizer(sgd: contract.SGD) -> optax.GradientTransformation:
+    # Weight decay goes first: after the momentum it would be another algorithm (decoupled weight decay).
+    momentum = optax.sgd(sgd.learning_rate, sgd.momentum or None, sgd.nesterov)
+    return optax.chain(optax.add_decayed_weights(sgd.weight_decay), momentum) if sgd.weight_decay else momentum
+
+
+def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def _mean_squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
+    return optax.squared_error(outputs, targets).mean()
+
+
+def _to_canonical(layer: contract.Layer) -> tuple[int, ...]:
+    """Axes that turn flax's kernel (inputs, outputs or height, width, inputs, outputs) into the canonical one."""
+    return (1, 0) if isinstance(layer, contract.Linear) else (3, 2, 0, 1)
+
+
+def _flatten(images: jax.Array) -> jax.Array:
+    """Flatten in the order channels, height, width, though the images are NHWC here."""
+    if images.ndim == 4:
+        images = images.transpose(0, 3, 1, 2)
+    return images.reshape(images.shape[0], -1)
+
+
+def _layer(index: int, layer: contract.Layer) -> Callable[[jax.Array], jax.Array]:
+    name = f"layers_{index}"
+    match layer:
+        case contract.Flatten():
+            return _flatten
+        case contract.Linear(_, outputs):
+            return nn.Dense(outputs, name=name)
+        case contract.Conv2d(_, outputs, kernel, stride, padding):
+            return nn.Conv(outputs, (kernel, kernel), strides=stride, padding=padding, name=name)
+        case contract.MaxPool2d(kernel, stride):
+            return lambda x: nn.max_pool(x, (kernel, kernel), (stride, stride))
+        case contract.AvgPool2d(kernel, stride):
+            return lambda x: nn.avg_pool(x, (kernel, kernel), (stride, stride))
+        case contract.ReLU():
+            return nn.relu
+        case contract.Tanh():
+            return nn.tanh
+    raise Unavailable(f"no such layer in this backend: {layer}")

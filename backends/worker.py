@@ -1,0 +1,202 @@
+"""The process that hosts one backend: answers the parent's requests, one at a time, and does nothing in between.
+
+Run as a script by the backend's own interpreter, with the number of an inherited socket as its only argument. A
+request is one JSON object; a reply is one JSON object followed by as many ``.npy`` images as its ``arrays`` says.
+Nothing but the standard library, NumPy and safetensors is imported before the backend's own file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import inspect
+import io
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+if "backends" not in sys.modules:
+    # Only this one package: the parent's own site-packages must not leak into the backend's environment.
+    _spec = importlib.util.spec_from_file_location(
+        "backends", FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
+    )
+    sys.modules["backends"] = importlib.util.module_from_spec(_spec)  # type: ignore[arg-type]
+
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+from backends import contract  # noqa: E402
+
+Reply = tuple[dict[str, Any], list[NDArray[Any]]]
+
+
+class Worker:
+    """One backend, the data sets that were put on its device, and the order of its batches."""
+
+    def __init__(self) -> None:
+        """Start with nothing loaded."""
+        self.backend: contract.Backend
+        self.data: dict[str, list[Any]] = {}
+        self.batches: NDArray[np.int64]
+        self.last_batches: NDArray[np.int64]
+
+    def import_(self, file: str) -> Reply:
+        """Import the backend's file, and with it the framework."""
+        self.backend = load_backend(Path(file))
+        return {}, []
+
+    def load(self, **job: Any) -> Reply:
+        """Build the model from exactly the parameters in the job's safetensors file."""
+        from safetensors.numpy import load_file
+
+        self.backend.load(
+            contract.model_from_json(job["model"]),
+            job["loss"],
+            contract.SGD(**job["sgd"]),
+            load_file(job["parameters"]),
+            job["device"],
+            job["mode"],
+        )
+        return {}, []
+
+    def describe(self) -> Reply:
+        """Report versions, effective settings and where the process may run."""
+        return {"settings": self.backend.describe(), "affinity": affinity()}, []
+
+    def put(self, name: str, features: str, labels: str, chunk: int) -> Reply:
+        """Put a data set on the device in pieces of ``chunk`` samples."""
+        arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in (features, labels)]
+        pieces = range(0, len(arrays[0]), chunk)
+        self.data[name] = [self.backend.put(*(array[i : i + chunk] for array in arrays)) for i in pieces]
+        return {}, []
+
+    def order(self, batches: str, last_batches: str) -> Reply:
+        """Map the order of the batches: full ones [steps, batch size], and the short last one of each epoch."""
+        self.batches = np.load(batches, mmap_mode="r", allow_pickle=False)
+        self.last_batches = np.load(last_batches, mmap_mode="r", allow_pickle=False)
+        return {}, []
+
+    def train(self, start: int, steps: int) -> Reply:
+        """Train ``steps`` full batches from row ``start`` of the order (which is a ring) and wait for them."""
+        rows = np.arange(start, start + steps) % len(self.batches)
+        return self._train(self.batches[rows])
+
+    def train_last(self, epoch: int) -> Reply:
+        """Train the short last batch of an epoch and wait for it."""
+        return self._train(np.array(self.last_batches[epoch : epoch + 1]))
+
+    def _train(self, batches: NDArray[np.int64]) -> Reply:
+        handle = self.backend.train(self.data["train"][0], batches)
+        return {}, [self.backend.synchronize(handle)]
+
+    def predict(self, name: str) -> Reply:
+        """Predict a whole data set, piece by piece."""
+        return {}, [np.concatenate([self.backend.predict(piece) for piece in self.data[name]])]
+
+    def parameters(self) -> Reply:
+        """Send the parameters in canonical layout."""
+        parameters = self.backend.parameters()
+        return {"names": list(parameters)}, list(parameters.values())
+
+    def memory(self) -> Reply:
+        """Report the largest resident size of this process so far, in bytes."""
+        return {"peak": peak_memory()}, []
+
+
+def load_backend(file: Path) -> contract.Backend:
+    """Import a backend's file under a name that cannot collide with the framework's and make its one backend.
+
+    Raises TypeError if the file does not define exactly one subclass of Backend, or one with methods missing.
+    """
+    spec = importlib.util.spec_from_file_location(f"lockstep_backend_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise TypeError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    found = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, contract.Backend) and value.__module__ == spec.name
+    ]
+    if len(found) != 1:
+        raise TypeError(f"{file.name} defines {len(found)} subclasses of Backend; it needs exactly one")
+    return found[0]()
+
+
+def affinity() -> list[int] | None:
+    """The processors this process may run on; None where the system has no such notion."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def peak_memory() -> int:
+    """Largest resident size of this process so far, in bytes.
+
+    Linux's ``ru_maxrss`` is inherited from the parent across ``exec``, so the kernel's own high-water mark is read.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def serve(channel: Connection) -> None:
+    """Answer requests until the parent closes the channel or says goodbye."""
+    worker = Worker()
+    channel.send_bytes(json.dumps({"hello": os.getpid()}).encode())
+    while True:
+        try:
+            request = json.loads(channel.recv_bytes())
+        except EOFError:
+            return
+        if request["do"] == "goodbye":
+            return
+        answer, arrays = _answer(worker, request)
+        channel.send_bytes(json.dumps({**answer, "arrays": len(arrays)}).encode())
+        for array in arrays:
+            channel.send_bytes(_npy(array))
+
+
+def _answer(worker: Worker, request: dict[str, Any]) -> Reply:
+    method: Callable[..., Reply] = getattr(worker, {"import": "import_"}.get(request["do"], request["do"]))
+    try:
+        return method(**request["arguments"])
+    except contract.Unavailable as error:
+        return {"unavailable": str(error)}, []
+    except Exception as error:
+        traceback.print_exc()
+        reason = (str(error).strip().splitlines() or [""])[0]
+        return {"failed": f"{type(error).__name__}: {reason}"[:500]}, []
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the parent is gone, also while it is stopped or busy (Linux only)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    serve(Connection(int(sys.argv[1])))
+    # A framework's own clean-up can take seconds, and nothing depends on it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

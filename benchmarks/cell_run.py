@@ -1,0 +1,331 @@
+"""One run of one cell: the requests to its worker in their order, and the record that grows with the answers."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Concatenate, Literal, ParamSpec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.contract import model_to_json
+from benchmarks.data.cache import SPLITS, Split
+from benchmarks.materials import hash_arrays
+from benchmarks.plan import Cell
+from benchmarks.scoring import Score, score
+from benchmarks.worker_process import Answer, WorkerError, WorkerProcess
+from results.record import Epoch, Run, Status, Window
+
+LONGEST_TRAINING_WINDOW = 100
+"""Steps; so that progress is seen every 100 batches, as in the tutorials."""
+
+SHORTEST_TIMED_WINDOW = 0.05
+"""Seconds; the round trip to the worker, about 0.1 ms, is then at most 0.2 % of the window."""
+
+AIMED_TIMED_WINDOW = 0.1
+"""Seconds."""
+
+PREDICTION_CHUNK = 1000
+"""Samples that are predicted at once."""
+
+Arguments = ParamSpec("Arguments")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a worker process is started: what is the same for all workers of a session, and its own folder and log."""
+
+    python: Path
+    folder: Path
+    log: Path
+    environment: dict[str, str]
+    processors: list[int]
+    budget: float
+    """Seconds that all requests of the run together may take."""
+
+
+def _ends_on_failure(
+    method: Callable[Concatenate[CellRun, Arguments], None],
+) -> Callable[Concatenate[CellRun, Arguments], None]:
+    """If the worker fails, end this run with the reason, and let the other runs go on."""
+
+    @functools.wraps(method)
+    def guarded(run: CellRun, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        if not run.alive:
+            return
+        try:
+            method(run, *args, **kwargs)
+        except WorkerError as error:
+            run.end(error.status, str(error))
+
+    return guarded
+
+
+class CellRun:
+    """A worker from its start to its end; ``record`` always holds what is known so far."""
+
+    def __init__(self, cell: Cell, record: Run, session_start: float, progress: Callable[[CellRun], None]) -> None:
+        """Prepare a run without starting anything. ``progress`` is called after every training window."""
+        self.cell = cell
+        self.record = record
+        self.speed = 0.0
+        self.seen = 0
+        self._session_start = session_start
+        self._progress = progress
+        self._worker: WorkerProcess | None = None
+        self._losses: list[NDArray[np.float32]] = []
+        self._window_steps = 1
+        self._timed_cpu_seconds = 0.0
+        self._predict_rates: list[float] = []
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a worker that can be asked."""
+        return self._worker is not None
+
+    @property
+    def last_loss(self) -> float:
+        """Training loss of the latest step."""
+        return float(self._losses[-1][-1])
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is being trained, counted from 1."""
+        return len(self.record.epoch_rows)
+
+    @property
+    def share_done(self) -> float:
+        """Share of the training that is done, 0 to 1."""
+        experiment = self.cell.materials.experiment
+        steps = self.cell.materials.steps_per_epoch * experiment.epochs
+        return sum(map(len, self._losses)) / steps
+
+    # --- the way of the run, in order -------------------------------------------------------------------------
+
+    def start(self, launch: Launch) -> None:
+        """Start the worker process."""
+        launch.folder.mkdir(parents=True)
+        self.record.phase = "start"
+        self.record.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._worker = WorkerProcess(
+            launch.python, launch.folder, launch.log, launch.environment, launch.processors, launch.budget
+        )
+
+    @_ends_on_failure
+    def import_framework(self) -> None:
+        """Wait for the interpreter, then have it import the backend's file."""
+        assert self._worker  # noqa: S101 - alive
+        self.record.start_seconds = self._worker.hello()
+        self._ask("import", "import", file=str(self.cell.backend.path))
+
+    @_ends_on_failure
+    def prepare(self) -> None:
+        """Load model and data, read back what is in force, and evaluate before the first step."""
+        self._load()
+        settings = self._ask("load", "describe").values
+        self._describe(settings["settings"], settings["affinity"])
+        answer = self._ask("load", "parameters")
+        self.record.weights_hash = hash_arrays(dict(zip(answer.values["names"], answer.arrays, strict=True)))
+        materials = self.cell.materials
+        for split in SPLITS:
+            size = materials.data.sizes[split]
+            files = {"features": str(materials.data.features(split)), "labels": str(materials.data.labels(split))}
+            if size:
+                self._ask("put", "put", name=split, chunk=size if split == "train" else PREDICTION_CHUNK, **files)
+        self._ask("put", "order", batches=str(materials.batches), last_batches=str(materials.last_batches))
+        self._evaluate(Epoch(0))
+
+    @_ends_on_failure
+    def train(self) -> None:
+        """Train all epochs window by window, with an evaluation after each epoch."""
+        materials = self.cell.materials
+        for epoch in range(1, materials.experiment.epochs + 1):
+            self.seen = 0
+            weighted_loss = 0.0
+            for start, steps in _training_windows(materials.full_steps, first_step_alone=epoch == 1):
+                answer = self._ask("train", "train", start=(epoch - 1) * materials.full_steps + start, steps=steps)
+                weighted_loss += self._keep(answer, epoch, steps, materials.experiment.batch_size)
+            if materials.last_batch:
+                answer = self._ask("train", "train_last", epoch=epoch - 1)
+                weighted_loss += self._keep(answer, epoch, 1, materials.last_batch)
+            self._evaluate(Epoch(epoch, train_loss=weighted_loss / materials.data.sizes["train"]))
+
+    @_ends_on_failure
+    def warm_up(self) -> None:
+        """Find the number of steps of a timed window, and train such windows until nothing is left to compile."""
+        fastest = min(window.seconds / window.steps for window in self.record.window_rows)
+        self._window_steps = math.ceil(AIMED_TIMED_WINDOW / fastest)
+        while True:
+            self._timed("warm-up", 0)  # a size that is new may be compiled here
+            seconds = self._timed("warm-up", 0)
+            if seconds >= SHORTEST_TIMED_WINDOW:
+                return
+            self._window_steps = math.ceil(self._window_steps * AIMED_TIMED_WINDOW / seconds)
+
+    @_ends_on_failure
+    def timed_window(self, turn: int) -> None:
+        """Train one window that counts; it goes on past the last epoch, and its losses are not part of the curve."""
+        assert self._worker  # noqa: S101 - alive
+        before = self._worker.cpu_seconds()
+        self._timed("timed", turn)
+        self._timed_cpu_seconds += self._worker.cpu_seconds() - before
+
+    @_ends_on_failure
+    def finish(self) -> None:
+        """Read the peak memory, sum up, and end the run as ok."""
+        self.record.peak_memory_bytes = self._ask("finish", "memory").values["peak"]
+        kept = [window for window in self.record.window_rows if window.kept]
+        if kept:
+            self.record.train_samples_per_second = float(
+                np.median([window.samples / window.seconds for window in kept])
+            )
+            self.record.cpu_per_wall = self._timed_cpu_seconds / sum(window.seconds for window in kept)
+        # The first prediction holds the compilation.
+        if len(self._predict_rates) > 1:
+            self.record.predict_samples_per_second = float(np.median(self._predict_rates[1:]))
+        self.end("ok", "")
+
+    def end(self, status: Status, reason: str) -> None:
+        """End the run and its worker, if it has one."""
+        self.record.status, self.record.reason = status, reason
+        if self._losses:
+            self.record.losses = np.concatenate(self._losses)
+        if self._worker:
+            self._worker.close() if status == "ok" else self._worker.kill()
+            self.record.wall_seconds = time.perf_counter() - self._worker.started
+            self.record.waiting_seconds = self._worker.paused_seconds
+            self._worker = None
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let the worker run for the length of a ``with`` block; outside of it, it is stopped."""
+        if self._worker:
+            self._worker.resume()
+        try:
+            yield
+        finally:
+            if self._worker:
+                self._worker.pause()
+
+    # --- the parts ----------------------------------------------------------------------------------------------
+
+    def _ask(self, phase: str, what: str, **arguments: Any) -> Answer:
+        """Ask the worker, and add the seconds to the column of the phase."""
+        assert self._worker  # noqa: S101 - alive
+        self.record.phase = phase
+        answer = self._worker.ask(what, **arguments)
+        column = f"{phase}_seconds"
+        if hasattr(self.record, column):
+            setattr(self.record, column, (getattr(self.record, column) or 0.0) + answer.seconds)
+        return answer
+
+    def _load(self) -> None:
+        """Load on the device that was asked for; "auto" is the GPU where the backend finds one, else the CPU."""
+        materials = self.cell.materials
+        auto = [device for device in ("gpu", "cpu") if device in self.cell.backend.devices]
+        candidates = auto if self.cell.device == "auto" else [self.cell.device]
+        for device in candidates:
+            self.record.device = device
+            try:
+                self._ask(
+                    "load",
+                    "load",
+                    model=model_to_json(materials.model),
+                    loss=materials.experiment.loss,
+                    sgd=asdict(materials.sgd),
+                    parameters=str(materials.parameters),
+                    device=device,
+                    mode=self.cell.mode,
+                )
+                return
+            except WorkerError as error:
+                if error.status != "unavailable" or device == candidates[-1]:
+                    raise
+
+    def _describe(self, settings: dict[str, Any], affinity: list[int] | None) -> None:
+        self.record.settings = {**settings, "affinity": affinity}
+        self.record.threads = settings.get("threads")
+        self.record.precision = settings.get("precision")
+        self.record.framework = " ".join(f"{name} {version}" for name, version in settings["versions"].items())
+
+    def _keep(self, answer: Answer, epoch: int, steps: int, batch_size: int) -> float:
+        """Keep the losses and the window of one training request; return the sum of its samples' losses."""
+        losses = self._losses_of(answer, steps)
+        step = sum(map(len, self._losses)) + 1
+        self._losses.append(losses)
+        self._window("training", epoch, answer, steps, batch_size)
+        if self.record.first_step_seconds is None:
+            self.record.first_step_seconds = answer.seconds
+        finite = np.isfinite(losses)
+        if not finite.all():
+            first = int(np.argmin(finite))
+            raise WorkerError("diverged", f"the training loss is {losses[first]} at step {step + first}")
+        self.seen += steps * batch_size
+        self.speed = steps * batch_size / answer.seconds
+        self._progress(self)
+        return float(losses.sum(dtype=np.float64)) * batch_size
+
+    def _timed(self, kind: Literal["warm-up", "timed"], turn: int) -> float:
+        steps, materials = self._window_steps, self.cell.materials
+        answer = self._ask("timed", "train", start=turn * steps, steps=steps)
+        self._losses_of(answer, steps)
+        self._window(kind, turn, answer, steps, materials.experiment.batch_size)
+        return answer.seconds
+
+    def _losses_of(self, answer: Answer, steps: int) -> NDArray[np.float32]:
+        (losses,) = answer.arrays
+        if losses.shape != (steps,):
+            raise WorkerError("failed", f"synchronize returned losses of shape {losses.shape} for {steps} steps")
+        return losses
+
+    def _window(
+        self, kind: Literal["training", "warm-up", "timed"], turn: int, answer: Answer, steps: int, batch: int
+    ) -> None:
+        started = time.perf_counter() - answer.seconds - self._session_start
+        self.record.window_rows.append(
+            Window(kind, turn, started, steps, steps * batch, answer.seconds, kept=kind == "timed")
+        )
+
+    def _evaluate(self, row: Epoch) -> None:
+        """Score the validation and the test set, and add the epoch's row."""
+        training = [window for window in self.record.window_rows if window.kind == "training"]
+        row.train_seconds = sum(window.seconds for window in training if window.turn == row.epoch)
+        row.elapsed_seconds = sum(window.seconds for window in training)
+        for split in SPLITS[1:]:
+            if self.cell.materials.data.sizes[split]:
+                result = self._predict(split)
+                setattr(row, f"{split}_loss", result.loss)
+                setattr(row, f"{split}_accuracy", result.accuracy)
+        self.record.epoch_rows.append(row)
+        for column in ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"):
+            setattr(self.record, column, getattr(row, column))
+
+    def _predict(self, split: Split) -> Score:
+        answer = self._ask("evaluate", "predict", name=split)
+        (outputs,) = answer.arrays
+        labels = np.load(self.cell.materials.data.labels(split), mmap_mode="r", allow_pickle=False)
+        expected = (len(labels), self.cell.materials.outputs)
+        if outputs.shape != expected:
+            raise WorkerError("failed", f"predict returned outputs of shape {outputs.shape}, not {expected}")
+        if split == "test":
+            self._predict_rates.append(len(labels) / answer.seconds)
+        return score(outputs, labels, self.cell.materials.experiment.loss)
+
+
+def _training_windows(full_steps: int, first_step_alone: bool) -> Iterator[tuple[int, int]]:
+    """Cut an epoch's full batches into windows (first step, number of steps)."""
+    start = 0
+    if first_step_alone:
+        yield 0, 1
+        start = 1
+    while start < full_steps:
+        # Windows end at multiples of their length, so that few different sizes have to be compiled.
+        stop = min(full_steps, (start // LONGEST_TRAINING_WINDOW + 1) * LONGEST_TRAINING_WINDOW)
+        yield start, stop - start
+        start = stop

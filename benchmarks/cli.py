@@ -1,0 +1,176 @@
+"""The command line: lockstep run, list, table, schema."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from backends import environments
+from backends.environments import BackendFileError, EnvironmentFailed, Interpreters
+from benchmarks import bench, machine
+from benchmarks import experiment as experiments
+from benchmarks.data import DataError
+from benchmarks.errors import InputError
+from benchmarks.session import Options
+from results import tables, terminal
+from results.store import Store, StoreError
+
+BAD_INPUT, INTERRUPTED = 2, 130
+RESULTS = Path(environments.__file__).parents[1] / "results" / "out"
+
+app = typer.Typer(
+    help="Trains the same model on PyTorch, MindSpore and JAX and compares them.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+Results = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Folder of the store, the tables and the logs.")
+]
+
+
+@app.command()
+def run(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[EXPERIMENT]...",
+            help="Names from 'lockstep list' or paths of TOML files; default: the default set.",
+        ),
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Backend by name, or by the path of its file; repeatable; default: all."),
+    ] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option(metavar="MODE", help="Mode of a backend; repeatable; default: all.")
+    ] = None,
+    device: Annotated[
+        Literal["cpu", "gpu", "auto"], typer.Option(help="auto is the GPU where a backend finds one.")
+    ] = "auto",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set; default: the experiment's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples per step; default: the experiment's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and batches; default: the experiment's.")] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, max=1000, help="Rounds; every cell runs once in each, in a fresh process.")
+    ] = 3,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processors for every framework; default: physical cores.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one run may work.")] = 3600.0,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH",
+            help="Interpreter of a backend instead of an environment of its own; 'current' is the running one.",
+        ),
+    ] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Run experiments on the frameworks, and add one row per run to the results table.
+
+    Exit code: 0 if every planned run is ok or unavailable, 1 if any failed, 2 for bad input, 3 if nothing was selected.
+    """
+    overrides = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    selection = bench.Selection(
+        experiments=names or (),
+        backends=backend or (),
+        modes=mode or (),
+        device=device,
+        overrides={key: value for key, value in overrides.items() if value is not None},
+    )
+    options = Options(repeats, threads or len(machine.physical_cores()), timeout)
+    raise typer.Exit(bench.bench(selection, options, _pythons(python or []), results, Console()))
+
+
+@app.command("list")
+def list_() -> None:
+    """List experiments, backends with their modes and environments, and devices; imports no framework."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print("experiments:")
+    for name in experiments.names():
+        experiment = experiments.load(experiments.find(name))
+        mark = "" if experiment.default else " (not in the default set)"
+        console.print(f"  {name:22} {experiment.description}{mark}")
+    console.print("backends:")
+    interpreters = Interpreters({}, console.print)
+    for name in environments.names():
+        backend = environments.find(name)
+        given = interpreters.given(backend)
+        made = "made" if environments.is_ready(backend) else "not made yet"
+        console.print(f"  {name:22} environment: {given or made}; devices: {', '.join(backend.devices)}")
+        for mode, description in backend.modes.items():
+            console.print(f"    {mode:20} {description}")
+    console.print("devices:")
+    cores = len(machine.physical_cores())
+    console.print(f"  cpu                    {machine.cpu_name()}, {cores} physical cores")
+    for gpu in machine.gpu_names():
+        console.print(f"  gpu                    {gpu}")
+
+
+@app.command()
+def table(
+    format_: Annotated[
+        Literal["csv", "json", "markdown", "parquet"] | None,
+        typer.Option(
+            "--format",
+            help="Every column as CSV, JSON or Parquet, the main ones as Markdown; default: a terminal table.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to a file instead of the terminal.")
+    ] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Show the results table, one row per run."""
+    runs = tables.runs_table(Store(results))
+    if runs.empty:
+        raise InputError(f"{results}: no results there yet; 'lockstep run' makes some, --results names another folder")
+    if output:
+        tables.write(runs, format_ or "csv", output)
+    elif format_ == "parquet":
+        raise InputError("--format parquet: it is not text; add --output FILE")
+    elif format_:
+        sys.stdout.write(tables.text(runs, format_))
+    else:
+        terminal.print_runs(runs, tables.COMPACT, Console())
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of an experiment file, which editors use to complete and check it."""
+    sys.stdout.write(experiments.json_schema())
+
+
+def main() -> None:
+    """Run the command line; every foreseen error is one line on stderr."""
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+    except typer.TyperException as error:
+        code = _fail(error.format_message(), BAD_INPUT)
+    except (InputError, DataError, BackendFileError, StoreError) as error:
+        code = _fail(str(error), BAD_INPUT)
+    except EnvironmentFailed as error:
+        code = _fail(str(error), bench.SOME_FAILED)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail("interrupted; what had finished is kept", INTERRUPTED)
+    sys.exit(code)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"lockstep: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _pythons(entries: list[str]) -> dict[str, str]:
+    pythons = {}
+    for entry in entries:
+        name, equals, path = entry.partition("=")
+        if not equals or not path or name not in environments.names():
+            raise InputError(f"--python {entry}: write NAME=PATH, with NAME one of {', '.join(environments.names())}")
+        pythons[name] = path
+    return pythons

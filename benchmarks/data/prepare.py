@@ -1,0 +1,194 @@
+"""Turns the data set that an experiment names into memory-mapped arrays: once, then they are reused."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from benchmarks.data.cache import DamagedError, PreparedData, Split, open_prepared, write_array, write_meta
+from benchmarks.data.digits import read_digits
+from benchmarks.data.generated import generate_images, generate_linear_regression
+from benchmarks.data.pictures import list_pictures, read_pictures
+from benchmarks.data.source import SPLIT_SEED, DataError, Samples, Source
+from benchmarks.data.spec import (
+    DataSpec,
+    Digits,
+    GeneratedImages,
+    ImageData,
+    LinearRegression,
+    PictureFolder,
+)
+from benchmarks.data.torchvision_sets import read_torchvision, torchvision_folder
+
+FORMAT = 1
+"""Raise it whenever a data set would be read or written differently: what was prepared before is then left alone."""
+
+CHUNK_VALUES = 2**22
+
+SourceFile = tuple[str, int, int]
+"""Path, size in bytes and time of the last change in ns: a change of any of them means that the file is read again."""
+
+log = logging.getLogger("lockstep")
+
+
+def prepare(spec: DataSpec, validation: float, base: Path, torchvision_python: Callable[[], Path]) -> PreparedData:
+    """Return the data set as arrays on disk; prepare it first if that was not done before, or if it was damaged.
+
+    ``validation`` (0 to below 1) is the share that is taken out of the training set: the same samples whatever the
+    seed of the experiment; both parts keep their order. A relative path in ``spec`` starts at $LOCKSTEP_DATA, or at
+    ``base`` if that is not set. ``torchvision_python`` returns an interpreter that has torchvision; it is called only
+    if such a data set has to be read. Several processes may prepare at once, and may be killed at any time.
+
+    Raises DataError if the data is missing, damaged or too small, or if the arrays cannot be written.
+    """
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation is a share from 0 to below 1, not {validation}")
+    cache = user_cache_path("lockstep") / "prepared"
+    try:
+        # No lock: a folder is complete from the moment that it has its name.
+        return open_prepared(cache / _entry(spec, validation, _source_files(spec, base)))
+    except DamagedError:
+        pass
+    with _write_errors(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        # One lock per name, not per entry: it also keeps two downloads of the same data set apart.
+        lock = FileLock(cache / f"{spec.name}.lock")
+        lock.acquire()
+    try:
+        files = _source_files(spec, base)  # again: another process may have downloaded them in the meantime
+        ready = cache / _entry(spec, validation, files)
+        if ready.exists():
+            try:
+                return open_prepared(ready)
+            except DamagedError as damage:
+                log.warning("the prepared data in %s is damaged (%s): building it again", ready, damage)
+                with _write_errors(cache):
+                    shutil.rmtree(ready)
+        return _build(spec, validation, base, torchvision_python, cache, files)
+    finally:
+        lock.release()
+
+
+def _build(
+    spec: DataSpec,
+    validation: float,
+    base: Path,
+    torchvision_python: Callable[[], Path],
+    cache: Path,
+    files: list[SourceFile],
+) -> PreparedData:
+    log.info("preparing %s in %s", spec.name, cache)
+    partial = cache / f"{spec.name}.partial"
+    arrays, scratch = partial / "arrays", partial / "scratch"
+    try:
+        with _write_errors(cache):
+            if partial.exists():  # a process was killed
+                shutil.rmtree(partial)
+            arrays.mkdir(parents=True)
+            scratch.mkdir()
+        source = _read(spec, base, scratch, torchvision_python)
+        with _write_errors(cache):
+            _write(spec, source, validation, arrays)
+            files_now = _source_files(spec, base)  # a download changes them
+            if isinstance(spec, PictureFolder) and files_now != files:
+                raise DataError(f"data.path: files in {spec.path} changed while they were read; run it again")
+            ready = cache / _entry(spec, validation, files_now)
+            os.replace(arrays, ready)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return open_prepared(ready)
+
+
+@contextmanager
+def _write_errors(cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write prepared data in {cache}: {error.strerror or error}; "
+            "make it writable or make room, or set XDG_CACHE_HOME to another folder"
+        ) from error
+
+
+def _entry(spec: DataSpec, validation: float, files: list[SourceFile]) -> str:
+    """Name the folder of prepared data after everything that its content depends on."""
+    content = [FORMAT, spec.model_dump(mode="json"), validation, files]
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return f"{spec.name}-{key[:16]}"
+
+
+def _source_files(spec: DataSpec, base: Path) -> list[SourceFile]:
+    """Return what the data set is read from, as far as it is there."""
+    files: list[Path]
+    match spec:
+        case PictureFolder():
+            listing = list_pictures(spec, base)
+            files = [*listing.train.files, *listing.test.files]
+        case Digits() | LinearRegression() | GeneratedImages():
+            files = []
+        case _:
+            files = sorted(file for file in torchvision_folder(spec).glob("*") if file.is_file())
+    try:
+        states = [(str(file), file.stat()) for file in files]
+    except OSError as error:
+        raise DataError(f"{spec.name}: cannot read {error.filename}: {error.strerror}") from error
+    return [(file, state.st_size, state.st_mtime_ns) for file, state in states]
+
+
+def _read(spec: DataSpec, base: Path, scratch: Path, torchvision_python: Callable[[], Path]) -> Source:
+    match spec:
+        case Digits():
+            return read_digits()
+        case LinearRegression():
+            return generate_linear_regression(spec)
+        case GeneratedImages():
+            return generate_images(spec)
+        case PictureFolder():
+            return read_pictures(spec, list_pictures(spec, base))
+        case _:
+            return read_torchvision(spec, scratch, torchvision_python)
+
+
+def _write(spec: DataSpec, source: Source, validation: float, folder: Path) -> None:
+    samples = len(source.train.labels)
+    order = np.random.default_rng(SPLIT_SEED).permutation(samples)
+    held_out = round(validation * samples)
+    if held_out == samples:
+        raise DataError(f"{spec.name}: a validation share of {validation} leaves none of {samples} samples to train on")
+    _write_split(spec, source.train, np.sort(order[held_out:]), folder, "train")
+    _write_split(spec, source.train, np.sort(order[:held_out]), folder, "validation")
+    _write_split(spec, source.test, np.arange(len(source.test.labels)), folder, "test")
+    write_meta(folder, source.classes)
+
+
+def _write_split(spec: DataSpec, samples: Samples, chosen: NDArray[np.int64], folder: Path, split: Split) -> None:
+    shape = samples.rows(np.zeros(1, dtype=np.int64)).shape[1:]
+    step = max(1, CHUNK_VALUES // prod(shape))
+    pieces = (chosen[start : start + step] for start in range(0, len(chosen), step))
+    features = (_normalised(spec, samples.rows(piece)) for piece in pieces)
+    write_array(folder, f"{split}_features", (len(chosen), *shape), "<f4", features)
+    labels = samples.labels[chosen]
+    write_array(folder, f"{split}_labels", labels.shape, labels.dtype.newbyteorder("<"), [labels])
+
+
+def _normalised(spec: DataSpec, rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Return ``(pixel / white - mean) / std`` per channel in float32; features other than images are left alone."""
+    features = rows.astype(np.float32)
+    if isinstance(spec, ImageData):
+        features /= spec.white
+        if spec.mean is not None:
+            features -= np.array(spec.mean, dtype=np.float32)[:, np.newaxis, np.newaxis]
+        if spec.std is not None:
+            features /= np.array(spec.std, dtype=np.float32)[:, np.newaxis, np.newaxis]
+    return features

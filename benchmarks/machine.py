@@ -1,0 +1,83 @@
+"""The machine that a bench runs on: its description, its processors, and what a worker's process is allowed to use."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from backends.environments import has_nvidia_gpu
+from benchmarks.errors import InputError
+
+
+def describe() -> dict[str, Any]:
+    """Facts that a timing depends on, as plain JSON values."""
+    return {
+        "host": platform.node(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": cpu_name(),
+        "cores": len(physical_cores()),
+        "processors": len(_allowed()),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpus": gpu_names(),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's model name."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def gpu_names() -> list[str]:
+    """Names of the NVIDIA GPUs that the driver lists; empty without a driver."""
+    if not has_nvidia_gpu():
+        return []
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]  # found on PATH by has_nvidia_gpu
+    listing = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [line.strip() for line in listing.stdout.splitlines() if line.strip()] if listing.returncode == 0 else []
+
+
+def physical_cores() -> list[int]:
+    """One processor number for each physical core that this process may use."""
+    cores: dict[str, int] = {}
+    for processor in _allowed():
+        siblings = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+        cores.setdefault(siblings.read_text() if siblings.exists() else str(processor), processor)
+    return sorted(cores.values())
+
+
+def processors_for(threads: int) -> list[int]:
+    """The processors that workers with this many threads are bound to: different physical cores first.
+
+    Raises InputError if there are not so many.
+    """
+    allowed, cores = _allowed(), physical_cores()
+    if threads > len(allowed):
+        raise InputError(
+            f"--threads {threads}: this machine lets lockstep use {len(allowed)} processors; ask for at most that"
+        )
+    return sorted((cores + [processor for processor in allowed if processor not in cores])[:threads])
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """The environment variables of a worker: the user's own, less Python's, with one number of threads for all."""
+    kept = {
+        name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
+    }
+    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")
+    return {**kept, **dict.fromkeys(variables, str(threads))}
+
+
+def _allowed() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

@@ -1,0 +1,106 @@
+"""What every cell of one experiment and seed shares: the data, the initial weights and the order of the batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from backends import contract
+from benchmarks.data import PreparedData
+from benchmarks.errors import InputError
+from benchmarks.experiment import Experiment
+from benchmarks.model import build_model, initial_parameters
+
+LARGEST_ORDER = 500_000_000  # sample indices of 8 bytes: 4 GB
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Files that workers map into memory, and the hashes of what is in them."""
+
+    name: str
+    experiment: Experiment
+    data: PreparedData
+    model: contract.Model
+    parameters: Path
+    weights_hash: str
+    batches: Path
+    last_batches: Path
+    batches_hash: str
+    parameter_count: int
+    full_steps: int
+    """Steps of an epoch that have a full batch."""
+    last_batch: int
+    """Samples in the short last batch of an epoch; 0 if the batch size divides the training set."""
+
+    @property
+    def sgd(self) -> contract.SGD:
+        """The optimizer as the backends get it."""
+        return contract.SGD(**self.experiment.sgd.model_dump())
+
+    @property
+    def outputs(self) -> int:
+        """Values that the model gives per sample."""
+        return build_model(self.experiment.layers, self.data.input_shape)[1][0]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """ceil(samples / batch size)."""
+        return self.full_steps + (self.last_batch > 0)
+
+
+def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path) -> Materials:
+    """Draw initial weights and batch order from the experiment's seed and write them into ``folder``.
+
+    The order is one permutation of the training set per epoch, cut into full batches [epochs * steps, batch size]
+    and the short last ones [epochs, rest]. Raises InputError if there is no full batch, or if the order is too long.
+    """
+    samples, batch_size, epochs = data.sizes["train"], experiment.batch_size, experiment.epochs
+    if batch_size > samples:
+        raise InputError(
+            f"{name}: batch_size: {batch_size:,} is more than the {samples:,} training samples; use at most that"
+        )
+    if samples * epochs > LARGEST_ORDER:
+        raise InputError(
+            f"{name}: epochs: {epochs:,} x {samples:,} samples are more than {LARGEST_ORDER:,} in all; use fewer"
+        )
+    # Two independent streams, so that a change of the model leaves the batches as they are.
+    weights_seed, order_seed = np.random.SeedSequence(experiment.seed).spawn(2)
+    parameters = initial_parameters(experiment.model, np.random.default_rng(weights_seed))
+    generator = np.random.default_rng(order_seed)
+    order = np.stack([generator.permutation(samples) for _ in range(epochs)]).astype(np.int64)
+    full_steps, last_batch = divmod(samples, batch_size)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(parameters, folder / "parameters.safetensors")
+    np.save(folder / "batches.npy", order[:, : full_steps * batch_size].reshape(-1, batch_size))
+    np.save(folder / "last_batches.npy", order[:, full_steps * batch_size :])
+    return Materials(
+        name=name,
+        experiment=experiment,
+        data=data,
+        model=experiment.model,
+        parameters=folder / "parameters.safetensors",
+        weights_hash=hash_arrays(parameters),
+        batches=folder / "batches.npy",
+        last_batches=folder / "last_batches.npy",
+        batches_hash=hash_arrays({"order": order}),
+        parameter_count=sum(values.size for values in parameters.values()),
+        full_steps=full_steps,
+        last_batch=last_batch,
+    )
+
+
+def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over names, dtypes, shapes and contents, in the order of the names."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,98 @@
+"""What a session shows while it runs: a live line in a terminal, one line per event in a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from benchmarks.cell_run import CellRun
+from benchmarks.plan import Comparison
+from results.record import Run
+
+
+class TerminalProgress:
+    """Progress for people; use it as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        """Write to a console; the live line appears only if that is a terminal."""
+        self._console = console
+        self._bar = Progress(
+            TextColumn("[{task.completed}/{task.total}]"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.description}", markup=False),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None)
+        self._remaining: list[Run] = []
+        self._seconds: dict[tuple[str, str, str], float] = {}
+
+    def __enter__(self) -> TerminalProgress:
+        """Show the live line."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the live line away."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the live line away; lines can still be printed."""
+        self._bar.stop()
+
+    def plan(self, runs: Sequence[Run]) -> None:
+        """Show how much there is to do."""
+        self._remaining = list(runs)
+        self._bar.update(self._task, total=len(runs))
+        self.message(f"{len(runs)} runs of {len({run.experiment for run in runs})} experiments planned")
+
+    def message(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def training(self, run: CellRun) -> None:
+        """Update the live line: cell, epoch, loss, samples/s, time left."""
+        experiment = run.cell.materials.experiment
+        self._live(
+            f"{run.cell.label} | epoch {run.epoch}/{experiment.epochs} loss {run.last_loss:.4f} "
+            f"[{run.seen}/{run.cell.materials.data.sizes['train']}] {run.speed:,.0f} samples/s"
+        )
+
+    def turns(self, comparison: Comparison, turn: int, of: int) -> None:
+        """Update the live line."""
+        self._live(f"{comparison.cells[0].materials.name} | timing round {comparison.round}, turn {turn}/{of}")
+
+    def ended(self, run: Run, seconds: float) -> None:
+        """Print the run's line."""
+        self._remaining = [other for other in self._remaining if other.run != run.run]
+        self._seconds[run.experiment, run.backend, run.mode] = seconds
+        self._bar.advance(self._task)
+        parts = [f"round {run.round} {run.experiment} {run.backend} {run.mode}: {run.status}"]
+        if run.status == "ok":
+            parts.append(f"loss {run.train_loss:.4f}")
+            if run.test_accuracy is not None:
+                parts.append(f"test accuracy {run.test_accuracy:.1%}")
+            parts.append(f"{run.train_samples_per_second:,.0f} samples/s")
+        else:
+            parts.append(f"in {run.phase}: {run.reason}")
+        if left := self._time_left():
+            parts.append(f"about {left} left")
+        self.message(", ".join(parts))
+
+    def _live(self, text: str) -> None:
+        left = self._time_left()
+        self._bar.update(self._task, description=text + (f" | about {left} left" if left else ""))
+
+    def _time_left(self) -> str:
+        """Estimate from what each cell took in the rounds before; new cells count as the mean of the others."""
+        if not self._seconds or not self._remaining:
+            return ""
+        mean = sum(self._seconds.values()) / len(self._seconds)
+        left = sum(self._seconds.get((run.experiment, run.backend, run.mode), mean) for run in self._remaining)
+        minutes, seconds = divmod(round(left), 60)
+        return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

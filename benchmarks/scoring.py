@@ -1,0 +1,31 @@
+"""Loss and accuracy from raw model outputs, in float64, by one piece of code for all backends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.contract import Loss
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean loss per sample, and the share of samples whose largest logit is the right class (None in regression)."""
+
+    loss: float
+    accuracy: float | None
+
+
+def score(outputs: NDArray[np.float32], labels: NDArray[Any], loss: Loss) -> Score:
+    """Score float32 outputs ``[n, classes]`` or ``[n, outputs]`` against labels of the canonical layout."""
+    values = outputs.astype(np.float64)
+    if loss == "mean-squared-error":
+        return Score(float(np.mean((values - labels) ** 2)), None)
+    # log-sum-exp with the largest logit taken out, so that exp cannot overflow (Goodfellow et al., 2016, section 4.1).
+    largest = values.max(axis=1)
+    log_sum = largest + np.log(np.exp(values - largest[:, None]).sum(axis=1))
+    right = values[np.arange(len(values)), labels]
+    return Score(float(np.mean(log_sum - right)), float(np.mean(values.argmax(axis=1) == labels)))

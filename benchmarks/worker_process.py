@@ -1,0 +1,184 @@
+"""The parent's side of one worker: start it, ask it, time it, pause it, and end it whatever happens."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+import backends
+from results.record import Status
+
+WORKER = Path(backends.__file__).parent / "worker.py"
+LARGEST_MESSAGE = 2**31 - 1  # bytes; what the connection's own short header can say
+
+
+class WorkerError(Exception):
+    """A request that did not succeed: ``status`` is the status of the run, the message the reason."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        """Keep both."""
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker sent back, and the seconds from just before the request was sent to just after the answer."""
+
+    values: dict[str, Any]
+    arrays: list[NDArray[Any]]
+    seconds: float
+
+
+class WorkerProcess:
+    """A fresh process in a backend's environment, with a channel of its own; its prints go to ``log``.
+
+    The worker lives in a session of its own, so that a Ctrl-C reaches only the parent and one signal reaches the
+    whole tree. ``budget`` is the number of seconds that all its requests together may take.
+    """
+
+    def __init__(
+        self, python: Path, folder: Path, log: Path, environment: dict[str, str], processors: list[int], budget: float
+    ) -> None:
+        """Start the process; it has to be asked for ``hello`` before anything else."""
+        self._budget = budget
+        self._timed_out = False
+        self._channel, theirs = Pipe()
+        started = time.perf_counter()
+        with log.open("wb") as output:
+            # -P keeps the script's folder off sys.path, where backends/jax.py would hide jax.
+            self._process = subprocess.Popen(
+                [str(python), "-P", "-u", str(WORKER), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        theirs.close()
+        self.started = started
+        self.pid = self._process.pid
+        self.paused_seconds = 0.0
+        self._paused_at: float | None = None
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(self.pid, processors)
+
+    def hello(self) -> float:
+        """Wait until the interpreter is up; return the seconds since the process was started."""
+        self._receive("start")
+        return time.perf_counter() - self.started
+
+    def ask(self, what: str, **arguments: Any) -> Answer:
+        """Send a request and wait for its answer.
+
+        Raises WorkerError with status "unavailable" or "failed" as the worker says, "failed" if it died or
+        answered nonsense, "timeout" if its budget ran out; after the last two the process is gone.
+        """
+        begin = time.perf_counter()
+        try:
+            self._channel.send_bytes(json.dumps({"do": what, "arguments": arguments}).encode())
+        except OSError:
+            raise self._died() from None
+        values, arrays = self._receive(what)
+        seconds = time.perf_counter() - begin
+        if "unavailable" in values:
+            raise WorkerError("unavailable", values["unavailable"])
+        if "failed" in values:
+            raise WorkerError("failed", values["failed"])
+        return Answer(values, arrays, seconds)
+
+    def _receive(self, what: str) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        # A watchdog that kills the worker ends every wait, also one for the second half of a message.
+        watchdog = threading.Timer(max(0.0, self._budget), self._time_out)
+        watchdog.start()
+        begin = time.perf_counter()
+        try:
+            values = json.loads(self._channel.recv_bytes(LARGEST_MESSAGE))
+            arrays = [
+                np.load(io.BytesIO(self._channel.recv_bytes(LARGEST_MESSAGE)), allow_pickle=False)
+                for _ in range(values.get("arrays", 0))
+            ]
+        except (EOFError, OSError):
+            raise self._died() from None
+        except (ValueError, TypeError, AttributeError) as error:
+            self.kill()
+            raise WorkerError("failed", f"the worker's answer to {what!r} is not readable: {error}"[:300]) from None
+        finally:
+            watchdog.cancel()
+            self._budget -= time.perf_counter() - begin
+        return values, arrays
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self.kill()
+
+    def _died(self) -> WorkerError:
+        if self._timed_out:
+            return WorkerError("timeout", "no answer within the time-out; the process was ended")
+        self.kill()
+        code = self._process.returncode
+        if code is not None and code < 0:
+            return WorkerError("failed", f"the worker was ended by {signal.Signals(-code).name}")
+        return WorkerError("failed", f"the worker exited with code {code} before it answered")
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the process so far, user and system, all threads."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def pause(self) -> None:
+        """Stop the whole process group, so that a waiting worker takes nothing from the one that has the turn."""
+        self._paused_at = time.perf_counter()
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the process group go on."""
+        if self._paused_at is not None:
+            self._signal(signal.SIGCONT)
+            self.paused_seconds += time.perf_counter() - self._paused_at
+            self._paused_at = None
+
+    def close(self) -> None:
+        """Say goodbye and make sure that nothing of the process tree is left."""
+        try:
+            self.resume()
+            self._channel.send_bytes(json.dumps({"do": "goodbye"}).encode())
+            self._process.wait(timeout=5)
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process and all its descendants at once, and wait for it."""
+        try:
+            descendants = psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            descendants = []
+        self._signal(signal.SIGKILL)
+        for process in descendants:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return

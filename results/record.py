@@ -1,0 +1,111 @@
+"""The record of one run: everything that a cell of the plan left behind, whatever its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Status = Literal["ok", "unavailable", "failed", "diverged", "not-equivalent", "timeout", "interrupted"]
+
+
+@dataclass
+class Epoch:
+    """One pass over the training set; epoch 0 is the state before the first step. Losses are means per sample."""
+
+    epoch: int
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    train_seconds: float | None = None
+    elapsed_seconds: float | None = None
+    """Seconds of training up to the end of this epoch, compilation included, evaluation not."""
+
+
+@dataclass
+class Window:
+    """Consecutive steps that were timed as one, from before the first to after ``synchronize``."""
+
+    kind: Literal["training", "warm-up", "timed"]
+    turn: int
+    """Number of the turn among the workers of the comparison (timed windows), or of the epoch (training)."""
+    started: float
+    """Seconds after the start of the session."""
+    steps: int
+    samples: int
+    seconds: float
+    kept: bool
+    """Whether the window counts for the throughput."""
+
+
+@dataclass(eq=False)  # a run is itself, whatever its values
+class Run:
+    """One row of the results table, and the finer records below it. Times are in seconds, memory in bytes.
+
+    A value that was not measured is None; it is never a guess.
+    """
+
+    run: str
+    session: str
+    experiment: str
+    backend: str
+    mode: str
+    device: str
+    seed: int
+    round: int
+    started: str = ""
+    status: Status = "interrupted"
+    phase: str = "planned"
+    reason: str = ""
+    experiment_hash: str = ""
+    backend_hash: str = ""
+    data_hash: str = ""
+    weights_hash: str = ""
+    batches_hash: str = ""
+    batch_size: int | None = None
+    epochs: int | None = None
+    steps_per_epoch: int | None = None
+    parameters: int | None = None
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_loss: float | None = None
+    train_loss: float | None = None
+    train_samples_per_second: float | None = None
+    predict_samples_per_second: float | None = None
+    environment_seconds: float | None = None
+    start_seconds: float | None = None
+    import_seconds: float | None = None
+    load_seconds: float | None = None
+    put_seconds: float | None = None
+    first_step_seconds: float | None = None
+    train_seconds: float | None = None
+    timed_seconds: float | None = None
+    evaluate_seconds: float | None = None
+    waiting_seconds: float | None = None
+    """Time in which the worker was stopped because another one had the turn."""
+    wall_seconds: float | None = None
+    cpu_per_wall: float | None = None
+    """Processor seconds per second of the timed windows: the number of threads that really worked."""
+    peak_memory_bytes: int | None = None
+    threads_asked: int | None = None
+    threads: int | None = None
+    precision: str | None = None
+    framework: str = ""
+    """Name and version of the packages that do the work, as the worker reported them."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    experiment_json: str = ""
+    log: str = ""
+    epoch_rows: list[Epoch] = field(default_factory=list)
+    window_rows: list[Window] = field(default_factory=list)
+    losses: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    """Training loss of each step, before its update."""
+
+
+DETAILS = ("epoch_rows", "window_rows", "losses")
+"""Fields of ``Run`` that have tables of their own."""
