@@ -102,20 +102,22 @@ def read(path: Path) -> BackendFile:
 
 
 def _literals(tree: ast.Module) -> dict[str, Any]:
-    """The literal class attributes of the first subclass of Backend in a module."""
+    """The literal attributes of the first class of a module that has both ``modes`` and ``devices``."""
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).split(".")[-1] == "Backend" for base in node.bases):
-            found = {}
-            for statement in node.body:
-                match statement:
-                    case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                        pass
-                    case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                        pass
-                    case _:
-                        continue
-                with contextlib.suppress(ValueError):  # not a literal
-                    found[name] = ast.literal_eval(value)
+        if not isinstance(node, ast.ClassDef):
+            continue
+        found = {}
+        for statement in node.body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    pass
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                    pass
+                case _:
+                    continue
+            with contextlib.suppress(ValueError):  # not a literal
+                found[name] = ast.literal_eval(value)
+        if {"modes", "devices"} <= found.keys():
             return found
     return {}
 

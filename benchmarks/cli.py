@@ -84,7 +84,7 @@ def run(
         overrides={key: value for key, value in overrides.items() if value is not None},
     )
     options = Options(repeats, threads or len(machine.physical_cores()), timeout)
-    raise typer.Exit(bench.bench(selection, options, _pythons(python or []), results, Console()))
+    raise typer.Exit(bench.bench(selection, options, _pythons(python or [], backend or []), results, Console()))
 
 
 @app.command("list")
@@ -166,11 +166,12 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _pythons(entries: list[str]) -> dict[str, str]:
+def _pythons(entries: list[str], backends: list[str]) -> dict[str, str]:
+    known = [*environments.names(), *(Path(name).stem for name in backends if name.endswith(".py"))]
     pythons = {}
     for entry in entries:
         name, equals, path = entry.partition("=")
-        if not equals or not path or name not in environments.names():
-            raise InputError(f"--python {entry}: write NAME=PATH, with NAME one of {', '.join(environments.names())}")
+        if not equals or not path or name not in known:
+            raise InputError(f"--python {entry}: write NAME=PATH, with NAME one of {', '.join(known)}")
         pythons[name] = path
     return pythons

@@ -19,7 +19,7 @@ from benchmarks.model import LayerSpec, ShapeError, build_model, parameter_shape
 from benchmarks.strict import Strict
 
 FOLDER = Path(__file__).parent
-LARGEST_MODEL = 1_000_000_000  # parameters: 4 GB of float32, several times that in training
+LARGEST_MODEL = 250_000_000  # parameters: 1 GB of float32, several times that in training
 
 
 class SGDSpec(Strict):

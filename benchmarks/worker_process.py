@@ -22,7 +22,7 @@ import backends
 from results.record import Status
 
 WORKER = Path(backends.__file__).parent / "worker.py"
-LARGEST_MESSAGE = 2**31 - 1  # bytes; what the connection's own short header can say
+LARGEST_MESSAGE = 2**30  # bytes; a longer one is taken for garbage
 
 
 class WorkerError(Exception):
@@ -130,9 +130,13 @@ class WorkerProcess:
     def _died(self) -> WorkerError:
         if self._timed_out:
             return WorkerError("timeout", "no answer within the time-out; the process was ended")
-        self.kill()
-        code = self._process.returncode
-        if code is not None and code < 0:
+        try:
+            code = self._process.wait(timeout=2)  # the channel closes a moment before the process is gone
+        except subprocess.TimeoutExpired:
+            return WorkerError("failed", "the worker's answer is not readable")
+        finally:
+            self.kill()
+        if code < 0:
             return WorkerError("failed", f"the worker was ended by {signal.Signals(-code).name}")
         return WorkerError("failed", f"the worker exited with code {code} before it answered")
 

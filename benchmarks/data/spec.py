@@ -102,7 +102,7 @@ class ImageData(Data):
     @property
     def channels(self) -> int:
         """Number of channels of every image."""
-        return 1
+        return self.sample_shape[0]
 
     @model_validator(mode="after")
     def _normalisation_has_a_number_per_channel(self) -> Self:
@@ -141,11 +141,6 @@ class GeneratedImages(ImageData):
     """Standard deviation of the normal noise on each pixel, where the range of a pixel is 0 to 1."""
     seed: Seed = 0
     """Seed of the patterns and the noise."""
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of every image."""
-        return self.shape[0]
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -195,11 +190,6 @@ class Cifar10(ImageData):
     name: Literal["cifar10"]
 
     @property
-    def channels(self) -> int:
-        """Number of channels of every image."""
-        return 3
-
-    @property
     def sample_shape(self) -> tuple[int, ...]:
         """Channels, height and width of an image."""
         return (3, 32, 32)
@@ -220,14 +210,9 @@ class PictureFolder(ImageData):
     """One grey channel instead of red, green and blue."""
 
     @property
-    def channels(self) -> int:
-        """Number of channels of every image."""
-        return 1 if self.greyscale else 3
-
-    @property
     def sample_shape(self) -> tuple[int, ...]:
         """Channels, height and width of an image."""
-        return (self.channels, *self.size)
+        return (1 if self.greyscale else 3, *self.size)
 
     @property
     def outputs(self) -> int | None:

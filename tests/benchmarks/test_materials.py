@@ -1,0 +1,64 @@
+"""Weights and batch order are drawn once from the seed, and are the same for every backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from benchmarks import experiment as experiments
+from benchmarks.data import prepare
+from benchmarks.errors import InputError
+from benchmarks.materials import Materials, draw
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def make(folder: str, **overrides: object) -> Materials:
+        experiment = experiments.load(experiments.find("digits-mlp"), overrides)
+        data = prepare(experiment.data, experiment.validation, tmp_path, lambda: Path())
+        return draw("digits-mlp", experiment, data, tmp_path / folder)
+
+    return make
+
+
+def test_every_epoch_is_a_permutation_of_the_training_set_and_keeps_the_short_last_batch(make) -> None:  # type: ignore[no-untyped-def]
+    materials = make("a", batch_size=100, epochs=3)
+    full, last = np.load(materials.batches), np.load(materials.last_batches)
+    samples = materials.data.sizes["train"]
+    assert full.dtype == np.int64
+    assert materials.last_batch == samples % 100 > 0
+    assert materials.steps_per_epoch == -(-samples // 100)
+    epochs = full.reshape(3, -1)
+    for epoch in range(3):
+        assert sorted([*epochs[epoch], *last[epoch]]) == list(range(samples))
+    assert not np.array_equal(epochs[0], epochs[1])
+
+
+def test_the_seed_alone_decides(make) -> None:  # type: ignore[no-untyped-def]
+    one, same, other = make("a"), make("b"), make("c", seed=2)
+    assert (one.weights_hash, one.batches_hash) == (same.weights_hash, same.batches_hash)
+    assert one.weights_hash != other.weights_hash
+    assert one.batches_hash != other.batches_hash
+    for name, values in load_file(one.parameters).items():
+        np.testing.assert_array_equal(values, load_file(same.parameters)[name])
+
+
+def test_a_batch_larger_than_the_training_set_is_refused_with_the_figure(make) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match=r"batch_size: 5,000 is more than the 1,2\d\d training samples"):
+        make("a", batch_size=5000)
+
+
+def test_an_order_that_would_not_fit_into_memory_is_refused(make) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(InputError, match="epochs: 10,000 x"):
+        import benchmarks.materials as module
+
+        module.LARGEST_ORDER, kept = 1_000_000, module.LARGEST_ORDER
+        try:
+            make("a", epochs=10_000)
+        finally:
+            module.LARGEST_ORDER = kept

@@ -1,0 +1,144 @@
+"""Everything planned ends as a row, and the rows of what works do not depend on what fails beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from benchmarks.bench import OK, SOME_FAILED, Selection, bench
+from benchmarks.session import Options
+from results.store import Store
+
+FAST = {"epochs": 1}
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "results"
+
+
+def run(results: Path, backends: list[str], repeats: int = 1, timeout: float = 120, **selection: object) -> int:
+    names = [Path(name).stem for name in backends]
+    chosen = Selection(experiments=["digits-mlp"], backends=backends, overrides=FAST, **selection)  # type: ignore[arg-type]
+    console = Console(file=(results.parent / "console.txt").open("w"), width=80)
+    pythons = dict.fromkeys(names, "current")
+    return bench(chosen, Options(repeats, 1, timeout), pythons, results, console)
+
+
+def rows(results: Path) -> pd.DataFrame:
+    return Store(results).runs().set_index("backend")
+
+
+def test_a_run_that_works_leaves_a_whole_row(results: Path) -> None:
+    assert run(results, ["reference"]) == OK
+    row = rows(results).loc["reference"]
+    assert row["status"] == "ok"
+    assert row["device"] == "cpu"
+    phases = ["start", "import", "load", "put", "first_step", "train", "timed", "evaluate"]
+    assert all(row[f"{phase}_seconds"] > 0 for phase in phases)
+    apart = row["first_step_seconds"]  # part of the training
+    assert sum(row[f"{phase}_seconds"] for phase in phases) - apart <= row["wall_seconds"]
+    assert row["train_samples_per_second"] > 100
+    assert row["predict_samples_per_second"] > 100
+    assert 0.3 < row["cpu_per_wall"] < 1.3, "one thread was asked for"
+    assert row["peak_memory_bytes"] > 20e6
+    assert row["parameters"] == 64 * 64 + 64 + 64 * 32 + 32 + 32 * 10 + 10
+    assert row["experiment_json"] and json.loads(row["experiment_json"])["batch_size"] == 32
+    store = Store(results)
+    steps, epochs, windows = store.steps(), store.epochs(), store.windows()
+    assert list(steps["step"]) == list(range(1, row["steps_per_epoch"] + 1))
+    assert list(epochs["epoch"]) == [0, 1]
+    assert epochs["train_loss"].iloc[1] == pytest.approx(steps["loss"].mean(), rel=0.02)
+    assert epochs["test_accuracy"].iloc[1] == row["test_accuracy"]
+    timed = windows[windows["kept"] == 1]
+    assert len(timed) == 10
+    assert (timed["samples"] == timed["steps"] * 32).all()
+    assert row["train_samples_per_second"] == pytest.approx((timed["samples"] / timed["seconds"]).median())
+    for name in ("runs", "epochs", "steps", "windows"):
+        assert len(pd.read_csv(results / f"{name}.csv")) == len(pd.read_parquet(results / f"{name}.parquet")) > 0
+
+
+def test_training_windows_cover_every_sample_once_per_epoch(results: Path) -> None:
+    run(results, ["reference"])
+    windows = Store(results).windows()
+    training = windows[windows["kind"] == "training"]
+    assert training["samples"].sum() == 1294
+    assert training["steps"].iloc[0] == 1, "the first step is timed alone"
+
+
+FAULTS = {
+    "killed": ("def train(self, data, batches):\n    os.kill(os.getpid(), signal.SIGKILL)", "failed", "train", "SIGKILL"),
+    "hanging": ("def train(self, data, batches):\n    time.sleep(600)", "timeout", "train", "time-out"),
+    "diverging": (
+        "def synchronize(self, handle):\n    losses = super().synchronize(handle); losses[-1:] = np.nan; return losses",
+        "diverged",
+        "train",
+        "at step 1",
+    ),
+    "silent": ("def load(self, *a, **k):\n    os._exit(0)", "failed", "load", "exited with code 0"),
+    "unable": (
+        "def load(self, *a, **k):\n    from backends.contract import Unavailable; raise Unavailable('not today')",
+        "unavailable",
+        "load",
+        "not today",
+    ),
+    "misshapen": ("def predict(self, data):\n    return np.zeros((3, 3), np.float32)", "failed", "evaluate", "(3, 3)"),
+    "unimportable": ("raise ImportError('libmissing.so')", "failed", "import", "libmissing.so"),
+}
+
+
+def test_every_fault_ends_as_a_row_and_the_others_finish(results: Path, write_backend) -> None:  # type: ignore[no-untyped-def]
+    files = [str(write_backend(name, body)) for name, (body, *_) in FAULTS.items()]
+    assert run(results, [*files, "reference"], timeout=20) == SOME_FAILED
+    table = rows(results)
+    assert len(table) == len(FAULTS) + 1
+    assert table.loc["reference", "status"] == "ok"
+    for name, (_, status, phase, reason) in FAULTS.items():
+        row = table.loc[name]
+        assert (row["status"], row["phase"]) == (status, phase), name
+        assert reason in row["reason"], name
+        assert (results / row["log"]).exists()
+    assert "Traceback" not in (results.parent / "console.txt").read_text()
+
+
+def test_a_device_that_is_not_there_is_unavailable_and_not_an_error(results: Path) -> None:
+    assert run(results, ["reference"], device="gpu") == OK
+    row = rows(results).loc["reference"]
+    assert (row["status"], row["device"], row["phase"]) == ("unavailable", "gpu", "load")
+    assert row["reason"]
+
+
+def test_rounds_are_fresh_processes_with_equal_hashes(results: Path, write_backend) -> None:  # type: ignore[no-untyped-def]
+    other = write_backend("other")
+    assert run(results, ["reference", str(other)], repeats=2) == OK
+    table = Store(results).runs()
+    assert list(table["round"]) == [1, 1, 2, 2]
+    assert list(table["backend"]) == ["reference", "other", "other", "reference"], "the order is reversed"
+    for column in ("weights_hash", "batches_hash", "data_hash"):
+        assert table[column].nunique() == 1
+    losses = Store(results).steps().pivot(index="step", columns="run", values="loss").to_numpy()
+    assert np.ptp(losses, axis=1).max() == 0
+
+
+def test_an_environment_that_cannot_be_made_is_a_row(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backends import environments
+
+    monkeypatch.setattr(environments, "ENVIRONMENTS", tmp_path / "environments")
+    path = tmp_path / "conflict.py"
+    path.write_text(
+        "# /// script\n# dependencies = ['iniconfig==2.0.0', 'iniconfig==2.1.0']\n# ///\n"
+        "class A:\n    modes = {'a': 'b'}\n    devices = ('cpu',)\n"
+    )
+    console = Console(file=(tmp_path / "console.txt").open("w"), width=80)
+    chosen = Selection(experiments=["digits-mlp"], backends=[str(path), "reference"], overrides=FAST)
+    assert bench(chosen, Options(1, 1, 60), {"reference": "current"}, results, console) == SOME_FAILED
+    table = rows(results)
+    assert (table.loc["conflict", "status"], table.loc["conflict", "phase"]) == ("failed", "environment")
+    assert "iniconfig" in table.loc["conflict", "reason"]
+    assert table.loc["reference", "status"] == "ok"

@@ -1,0 +1,169 @@
+"""A worker answers requests; whatever it does instead, the parent gets a status and a reason in time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from benchmarks import machine
+from benchmarks.worker_process import WorkerError, WorkerProcess
+
+Start = Callable[..., WorkerProcess]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started = []
+
+    def start(budget: float = 60, processors: list[int] | None = None) -> WorkerProcess:
+        environment = machine.worker_environment(1)
+        where = processors or machine.processors_for(1)
+        worker = WorkerProcess(Path(sys.executable), tmp_path, tmp_path / "log", environment, where, budget)
+        started.append(worker)
+        worker.hello()
+        return worker
+
+    yield start
+    for worker in started:
+        worker.kill()
+
+
+def failure(worker: WorkerProcess, what: str, **arguments: object) -> WorkerError:
+    with pytest.raises(WorkerError) as error:
+        worker.ask(what, **arguments)
+    return error.value
+
+
+def test_a_worker_holds_no_package_of_the_parents_and_is_bound_to_its_processors(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+    processors = machine.processors_for(1)
+    worker = start(processors=processors)
+    path = write_backend(
+        "spy",
+        """
+        def describe(self):
+            import importlib.util
+            return {"seen": [name for name in ("benchmarks", "results", "tests") if name in sys.modules], "path": sys.path}
+        """,
+    )
+    worker.ask("import", file=str(path))
+    answer = worker.ask("describe").values
+    assert answer["settings"]["seen"] == []
+    assert not any(Path(entry, "jax.py").exists() for entry in answer["settings"]["path"]), "it would hide jax"
+    assert answer["affinity"] == processors
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "failed", "SIGKILL"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "failed", "SIGSEGV"),
+        ("os._exit(7)", "failed", "code 7"),
+        ("raise ValueError('no such thing')", "failed", "ValueError: no such thing"),
+        ("from backends.contract import Unavailable; raise Unavailable('no device')", "unavailable", "no device"),
+        ("time.sleep(60)", "timeout", "time-out"),
+        ("os.write(int(sys.argv[1]), b'garbage!' * 9); time.sleep(60)", "failed", "not readable"),
+    ],
+)
+def test_every_way_to_fail_ends_with_a_status_and_a_reason(start: Start, write_backend, body: str, status: str, reason: str) -> None:  # type: ignore[no-untyped-def]
+    worker = start(budget=3)
+    worker.ask("import", file=str(write_backend("broken", f"def describe(self):\n    {body}")))
+    begin = time.perf_counter()
+    error = failure(worker, "describe")
+    assert error.status == status
+    assert reason in str(error)
+    assert time.perf_counter() - begin < 10
+
+
+def test_half_a_message_is_ended_by_the_time_out(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+    worker = start(budget=2)
+    body = "def describe(self):\n    os.write(int(sys.argv[1]), (1000).to_bytes(4, 'big') + b'half'); time.sleep(60)"
+    worker.ask("import", file=str(write_backend("broken", body)))
+    assert failure(worker, "describe").status == "timeout"
+
+
+def test_what_a_worker_prints_is_in_the_log_and_disturbs_nothing(start: Start, tmp_path: Path, write_backend) -> None:  # type: ignore[no-untyped-def]
+    worker = start()
+    worker.ask("import", file=str(write_backend("loud", "", top="print('to stdout'); os.write(2, b'to stderr')")))
+    assert "to stdout" in (log := (tmp_path / "log").read_text())
+    assert "to stderr" in log
+
+
+def test_a_backend_that_lacks_a_method_is_refused_by_name(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "short.py"
+    path.write_text("from backends.contract import Backend\nclass Short(Backend):\n    modes = {}\n    devices = ()\n")
+    assert "predict" in str(failure(start(), "import", file=str(path)))
+
+
+def test_the_whole_process_tree_is_ended(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+    worker = start()
+    top = "import subprocess\nCHILD = subprocess.Popen(['sleep', '600'], start_new_session=True)"
+    body = "def describe(self):\n    return {'child': CHILD.pid}"
+    worker.ask("import", file=str(write_backend("parent", body, top)))
+    child = worker.ask("describe").values["settings"]["child"]
+    worker.kill()
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert not psutil.pid_exists(worker.pid)
+
+
+def test_a_paused_worker_takes_no_processor_time(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+    worker = start()
+    top = "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=True).start()"
+    worker.ask("import", file=str(write_backend("spinning", "", top)))
+    worker.pause()
+    time.sleep(0.05)  # the signal needs a moment
+    before = worker.cpu_seconds()
+    time.sleep(0.5)
+    assert worker.cpu_seconds() == before
+    worker.resume()
+    time.sleep(0.5)
+    assert worker.cpu_seconds() > before + 0.1
+    assert 0.5 < worker.paused_seconds < 1.5
+
+
+def test_the_answers_time_is_seen_from_the_parent(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+    worker = start()
+    worker.ask("import", file=str(write_backend("slow", "def describe(self):\n    time.sleep(0.3); return {}")))
+    assert 0.3 <= worker.ask("describe").seconds < 1
+
+
+def test_a_worker_dies_with_its_parent(tmp_path: Path, write_backend) -> None:  # type: ignore[no-untyped-def]
+    """Also while it is stopped: nothing may be left behind when the parent is killed."""
+    import subprocess
+
+    code = f"""
+import sys, time, pathlib
+from benchmarks import machine
+from benchmarks.worker_process import WorkerProcess
+folder = pathlib.Path({str(tmp_path)!r})
+worker = WorkerProcess(pathlib.Path(sys.executable), folder, folder / "log", machine.worker_environment(1), machine.processors_for(1), 60)
+worker.hello()
+worker.pause()
+print(worker.pid, flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    worker = int(parent.stdout.readline())
+    assert psutil.pid_exists(worker)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_arrays_come_back_as_they_were_sent(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+    worker = start()
+    body = "def parameters(self):\n    return {'a': np.arange(6, dtype=np.float32).reshape(2, 3), 'b': np.ones(0, np.float32)}"
+    worker.ask("import", file=str(write_backend("arrays", body)))
+    answer = worker.ask("parameters")
+    assert answer.values["names"] == ["a", "b"]
+    np.testing.assert_array_equal(answer.arrays[0], [[0, 1, 2], [3, 4, 5]])
+    assert answer.arrays[1].shape == (0,)

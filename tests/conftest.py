@@ -1,0 +1,45 @@
+"""What all tests share: the real environments of the backends, and backends that are broken on purpose."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backends import environments
+from backends.environments import Interpreters
+
+ProgramBackend = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def interpreters() -> Interpreters:
+    """The interpreters of the real backends, made by uv as a user's first bench makes them."""
+    return Interpreters({"reference": "current"}, print)
+
+
+@pytest.fixture(scope="session")
+def torchvision_python(interpreters: Interpreters) -> Path:
+    """An interpreter that has torchvision."""
+    return interpreters.path(environments.find("pytorch"))
+
+
+@pytest.fixture
+def write_backend(tmp_path: Path) -> ProgramBackend:
+    """Write a backend's file: the reference with something replaced, and return its path."""
+
+    def write(name: str, body: str = "pass", top: str = "") -> Path:
+        path = tmp_path / f"{name}.py"
+        path.write_text(
+            "# /// script\n# dependencies = ['numpy', 'safetensors']\n# ///\n"
+            "import os, signal, sys, time\nimport numpy as np\nfrom backends.reference import Reference\n"
+            f"{top}\n"
+            "class Changed(Reference):\n"
+            "    modes = {'numpy': 'changed on purpose'}\n"
+            "    devices = ('cpu',)\n" + textwrap.indent(textwrap.dedent(body), "    ") + "\n"
+        )
+        return path
+
+    return write

@@ -1,0 +1,110 @@
+"""The store keeps whole runs, from any number of writers, and gives back what was put in."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from results import tables
+from results.record import Epoch, Run, Window
+from results.store import Store, StoreError
+
+
+def a_run(name: str, **values: Any) -> Run:
+    run = Run(run=name, session="s", experiment="e", backend="b", mode="m", device="cpu", seed=1, round=1)
+    run.status = "ok"
+    run.train_samples_per_second = 10.0
+    run.settings = {"threads": 4}
+    run.epoch_rows = [Epoch(0, test_loss=2.0), Epoch(1, train_loss=1.5, test_loss=1.0)]
+    run.window_rows = [Window("timed", 1, 0.5, 10, 320, 0.25, True)]
+    run.losses = np.array([2.5, 1.25, np.nan], np.float32)
+    return replace(run, **values)
+
+
+def test_what_is_appended_comes_back(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new")
+    assert store.runs().empty
+    assert not store.folder.exists(), "reading makes nothing"
+    store.append(a_run("r1"))
+    store.append(a_run("r2", session="t", reason="<b>&'\"\n"))
+    runs = store.runs()
+    assert list(runs["run"]) == ["r1", "r2"]
+    assert runs["settings"].iloc[0] == {"threads": 4}
+    assert runs["reason"].iloc[1] == "<b>&'\"\n"
+    assert list(store.runs("t")["run"]) == ["r2"]
+    assert list(store.epochs()["test_loss"]) == [2.0, 1.0, 2.0, 1.0]
+    assert store.windows()["seconds"].iloc[0] == 0.25
+    np.testing.assert_array_equal(store.steps()["loss"][:3], np.array([2.5, 1.25, np.nan], np.float32))
+
+
+def test_a_run_is_added_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(a_run("r1"))
+    broken = a_run("r2")
+    broken.epoch_rows.append(Epoch(1))  # the same epoch twice
+    with pytest.raises(StoreError, match="UNIQUE"):
+        store.append(broken)
+    assert list(store.runs()["run"]) == ["r1"]
+    assert set(store.epochs()["run"]) == {"r1"}
+
+
+def _write_many(folder: Path, writer: int) -> None:
+    for number in range(25):
+        Store(folder).append(a_run(f"{writer}-{number}"))
+
+
+def test_two_writers_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write_many, args=(tmp_path, writer)) for writer in (1, 2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(Store(tmp_path).runs()) == 50
+    assert len(Store(tmp_path).epochs()) == 100
+
+
+def test_a_store_of_another_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(a_run("r1"))
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="format 99"):
+        store.runs()
+
+
+def test_a_file_that_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
+    Store(tmp_path).path.write_bytes(b"not a database, but long enough to look like one" * 100)
+    with pytest.raises(StoreError, match=r"lockstep\.sqlite"):
+        Store(tmp_path).runs()
+
+
+def test_the_summary_takes_medians_over_the_runs_that_are_ok(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name, speed in (("r1", 10.0), ("r2", 30.0), ("r3", 20.0)):
+        store.append(a_run(name, train_samples_per_second=speed, peak_memory_bytes=1, first_step_seconds=0.5))
+    failed = a_run("r4", train_samples_per_second=None, status="timeout")
+    store.append(failed)
+    (row,) = tables.summary_table(store.runs()).to_dict("records")
+    assert row["samples_per_second"] == 20
+    assert row["spread"] == 1.0
+    assert row["status"] == "3 ok, 1 timeout"
+
+
+def test_the_copies_hold_every_row_and_column(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(a_run("r1"))
+    paths = tables.export(store)
+    assert {path.name for path in paths} == {
+        f"{name}.{ending}" for name in ("runs", "epochs", "windows", "steps") for ending in ("csv", "parquet")
+    }
+    assert list(pd.read_csv(tmp_path / "runs.csv").columns) == list(store.runs().columns)
+    assert pd.read_parquet(tmp_path / "runs.parquet")["settings"].iloc[0] == '{"threads": 4}'
+    assert not list(tmp_path.glob(".*"))
