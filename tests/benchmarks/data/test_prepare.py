@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from benchmarks.data import DataError, PreparedData, Split
 from tests.benchmarks.data.conftest import PROJECT
-from tests.benchmarks.data.helpers import prepared
+from tests.benchmarks.data.helpers import SPEC, prepared
 
 IMAGES = {"name": "generated-images", "shape": [2, 6, 5], "samples": 60, "test_samples": 30}
 
@@ -103,9 +103,19 @@ def test_something_is_left_to_train_on() -> None:
         prepared({"name": "linear-regression", "samples": 10}, validation=0.99)
 
 
-def test_validation_is_spread_over_the_training_set() -> None:
-    validation = prepared({"name": "digits"}, validation=0.2).load("validation")[1]
-    assert np.bincount(validation, minlength=10).min() > 15
+def test_validation_is_drawn_from_all_over_the_training_set() -> None:
+    table = {"name": "linear-regression", "samples": 1000}
+    whole = rows(prepared(table), "train")
+    places = np.array([whole.index(row) for row in rows(prepared(table, validation=0.1), "validation")])
+    assert np.histogram(places, bins=4, range=(0, 1000))[0].min() > 10
+    assert len(np.unique(np.diff(places))) > 5, "at random, or it may keep step with the classes"
+
+
+@pytest.mark.parametrize("table", [IMAGES, {"name": "digits"}, {"name": "linear-regression"}])
+def test_the_spec_foretells_the_shapes(table: dict[str, Any]) -> None:
+    spec, data = SPEC.validate_python(table), prepared(table)
+    assert data.input_shape == spec.sample_shape
+    assert spec.outputs == (data.load("train")[1].shape[1] if spec.is_regression else len(data.classes))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
@@ -134,7 +144,7 @@ def test_the_same_data_has_the_same_hash_in_another_cache(tmp_path: Path, monkey
 
 
 def test_the_hash_is_known() -> None:
-    """Data that changes between versions of this program makes their results incomparable: raise cache.FORMAT."""
+    """Data that changes between versions of this program makes their results incomparable: raise prepare.FORMAT."""
     data = prepared({"name": "digits"})
     assert data.hash == "3a19c0bc29f35e745da33949544598c9b1156fd9ada202cdc342256bb5436002"
 

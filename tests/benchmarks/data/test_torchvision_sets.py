@@ -196,6 +196,6 @@ def test_the_real_data(
     monkeypatch.setenv("LOCKSTEP_DATA", str(REAL_DATA))
     data = read({"name": name}, torchvision_python)
     assert data.sizes == {"train": 60_000, "validation": 0, "test": 10_000}
-    assert data.input_shape == (1, 28, 28)
+    assert data.input_shape == SPEC.validate_python({"name": name}).sample_shape == (1, 28, 28)
     assert np.bincount(data.load("test")[1]).tolist() == COUNTS[name]
     assert nearest_mean_accuracy(data) > floor
