@@ -98,12 +98,12 @@ def conv2d(layer: Conv2d, own: Arrays, x: Array) -> tuple[Array, Back]:
     k, s, p = layer.kernel, layer.stride, layer.padding
     weight = own["weight"].reshape(layer.outputs, c, k * k).swapaxes(1, 2)
     # Channels before samples, so that U and dU are matrices as they lie in memory, and BLAS needs no copy of them.
-    padded = np.zeros((c, n, h + 2 * p, w + 2 * p))
+    padded = np.zeros((c, n, h + 2 * p, w + 2 * p), x.dtype)
     padded[:, :, p : p + h, p : p + w] = x.swapaxes(0, 1)
     columns = np.stack(places(padded, k, s))
 
     def inputs(g: Array) -> Array:
-        total = np.zeros(padded.shape)
+        total = np.zeros(padded.shape, x.dtype)
         for place, share in zip(places(total, k, s), np.tensordot(weight, g, axes=(0, 1)), strict=True):
             place += share
         return total[:, :, p : p + h, p : p + w].swapaxes(0, 1)
@@ -128,7 +128,7 @@ def max_pool2d(layer: MaxPool2d, own: Arrays, x: Array) -> tuple[Array, Back]:
     y = reduce(np.maximum, candidates)
 
     def inputs(g: Array) -> Array:
-        total = np.zeros(x.shape)
+        total = np.zeros(x.shape, x.dtype)
         open_windows = np.ones(y.shape, dtype=np.bool_)
         for place, candidate in zip(places(total, layer.kernel, layer.stride), candidates, strict=True):
             taken = open_windows & (candidate == y)
@@ -147,7 +147,7 @@ def avg_pool2d(layer: AvgPool2d, own: Arrays, x: Array) -> tuple[Array, Back]:
     """
 
     def inputs(g: Array) -> Array:
-        total = np.zeros(x.shape)
+        total = np.zeros(x.shape, x.dtype)
         for place in places(total, layer.kernel, layer.stride):
             place += g / layer.kernel**2
         return total
@@ -264,16 +264,23 @@ def update(sgd: SGD, parameters: Arrays, velocities: Arrays, gradients: Arrays) 
 
 
 class Training:
-    """One run: a model's parameters in float64, and SGD on them.
+    """One run: a model's parameters, and SGD on them, in float64 or (to see what rounding does) in float32.
 
-    ``parameters`` maps names to float64 arrays, at first exactly the values given (float32 fits into float64).
+    ``parameters`` maps names to arrays of ``dtype``, at first exactly the values given (float32 fits into float64).
     A step replaces the arrays and writes into none of them.
     """
 
-    def __init__(self, model: Model, loss: Loss, sgd: SGD, parameters: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        loss: Loss,
+        sgd: SGD,
+        parameters: Mapping[str, NDArray[Any]],
+        dtype: type[np.float64] | type[np.float32] = np.float64,
+    ) -> None:
         """Start from ``parameters``, float32 or float64, which are copied."""
-        self.model, self.loss, self.sgd = model, loss, sgd
-        self.parameters: Arrays = {name: np.array(value, dtype=np.float64) for name, value in parameters.items()}
+        self.model, self.loss, self.sgd, self.dtype = model, loss, sgd, dtype
+        self.parameters: Arrays = {name: np.array(value, dtype) for name, value in parameters.items()}
         self.velocities: Arrays = {}
 
     # A run that diverges is an outcome (inf, then NaN), not a reason to warn.
@@ -281,7 +288,7 @@ class Training:
     def step(self, features: NDArray[Any], labels: NDArray[Any]) -> float:
         """Take one step on a batch, and return its loss before the step."""
         value, gradients = loss_and_gradients(
-            self.model, self.loss, self.parameters, features.astype(np.float64), labels
+            self.model, self.loss, self.parameters, features.astype(self.dtype), labels
         )
         update(self.sgd, self.parameters, self.velocities, gradients)
         return value
@@ -289,7 +296,7 @@ class Training:
     @np.errstate(over="ignore", invalid="ignore")
     def logits(self, features: NDArray[Any]) -> Array:
         """Return the model's output, float64 ``[n, outputs]``, for features of any number."""
-        pieces = [features[i : i + PIECE].astype(np.float64) for i in range(0, len(features), PIECE)]
+        pieces = [features[i : i + PIECE].astype(self.dtype) for i in range(0, len(features), PIECE)]
         return np.concatenate([forward(self.model, self.parameters, piece)[0] for piece in pieces])
 
 

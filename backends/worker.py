@@ -84,17 +84,17 @@ class Worker:
         self.last_batches = np.load(last_batches, mmap_mode="r", allow_pickle=False)
         return {}, []
 
-    def train(self, start: int, steps: int) -> Reply:
-        """Train ``steps`` full batches from row ``start`` of the order (which is a ring) and wait for them."""
-        rows = np.arange(start, start + steps) % len(self.batches)
-        return self._train(self.batches[rows])
+    def train(self, start: int, steps: int, calls: int = 1) -> Reply:
+        """Train ``calls`` times ``steps`` full batches from row ``start`` of the order, a ring; then wait for all."""
+        rows = np.arange(start, start + steps * calls) % len(self.batches)
+        handles = [
+            self.backend.train(self.data["train"][0], batches) for batches in np.split(self.batches[rows], calls)
+        ]
+        return {}, [np.concatenate([self.backend.synchronize(handle) for handle in handles])]
 
     def train_last(self, epoch: int) -> Reply:
         """Train the short last batch of an epoch and wait for it."""
-        return self._train(np.array(self.last_batches[epoch : epoch + 1]))
-
-    def _train(self, batches: NDArray[np.int64]) -> Reply:
-        handle = self.backend.train(self.data["train"][0], batches)
+        handle = self.backend.train(self.data["train"][0], np.array(self.last_batches[epoch : epoch + 1]))
         return {}, [self.backend.synchronize(handle)]
 
     def predict(self, name: str) -> Reply:

@@ -14,22 +14,22 @@ from typing import Any, Concatenate, Literal, ParamSpec
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.contract import model_to_json
+from backends.contract import Parameters, model_to_json
 from benchmarks.data.cache import SPLITS, Split
 from benchmarks.materials import hash_arrays
 from benchmarks.plan import Cell
 from benchmarks.scoring import Score, score
 from benchmarks.worker_process import Answer, WorkerError, WorkerProcess
+from results.judge import Judgement
+from results.ladder import Evidence, Rung, walk
 from results.record import Epoch, Run, Status, Window
 
 LONGEST_TRAINING_WINDOW = 100
 """Steps; so that progress is seen every 100 batches, as in the tutorials."""
 
-SHORTEST_TIMED_WINDOW = 0.05
-"""Seconds; the round trip to the worker, about 0.1 ms, is then at most 0.2 % of the window."""
-
 AIMED_TIMED_WINDOW = 0.1
-"""Seconds."""
+"""Seconds; the round trip to the worker takes about 0.1 ms, a thousandth of it."""
+
 
 PREDICTION_CHUNK = 1000
 """Samples that are predicted at once."""
@@ -70,17 +70,26 @@ def _ends_on_failure(
 class CellRun:
     """A worker from its start to its end; ``record`` always holds what is known so far."""
 
-    def __init__(self, cell: Cell, record: Run, session_start: float, progress: Callable[[CellRun], None]) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        record: Run,
+        judgement: Judgement,
+        session_start: float,
+        progress: Callable[[CellRun], None],
+    ) -> None:
         """Prepare a run without starting anything. ``progress`` is called after every training window."""
         self.cell = cell
         self.record = record
+        self._judgement = judgement
+        self._evidence: dict[str, Any] = {}
         self.speed = 0.0
         self.seen = 0
         self._session_start = session_start
         self._progress = progress
         self._worker: WorkerProcess | None = None
         self._losses: list[NDArray[np.float32]] = []
-        self._window_steps = 1
+        self._window_calls = 1
         self._timed_cpu_seconds = 0.0
         self._predict_rates: list[float] = []
 
@@ -102,9 +111,11 @@ class CellRun:
     @property
     def share_done(self) -> float:
         """Share of the training that is done, 0 to 1."""
-        experiment = self.cell.materials.experiment
-        steps = self.cell.materials.steps_per_epoch * experiment.epochs
-        return sum(map(len, self._losses)) / steps
+        return self._steps_done / self.cell.materials.total_steps
+
+    @property
+    def _steps_done(self) -> int:
+        return sum(map(len, self._losses))
 
     # --- the way of the run, in order -------------------------------------------------------------------------
 
@@ -130,8 +141,8 @@ class CellRun:
         self._load()
         settings = self._ask("load", "describe").values
         self._describe(settings["settings"], settings["affinity"])
-        answer = self._ask("load", "parameters")
-        self.record.weights_hash = hash_arrays(dict(zip(answer.values["names"], answer.arrays, strict=True)))
+        self._evidence["initial"] = self._parameters()
+        self.record.weights_hash = hash_arrays(self._evidence["initial"])
         materials = self.cell.materials
         for split in SPLITS:
             size = materials.data.sizes[split]
@@ -139,6 +150,9 @@ class CellRun:
             if size:
                 self._ask("put", "put", name=split, chunk=size if split == "train" else PREDICTION_CHUNK, **files)
         self._ask("put", "order", batches=str(materials.batches), last_batches=str(materials.last_batches))
+        judged = {"features": str(materials.judged_features), "labels": str(materials.judged_labels)}
+        self._ask("ladder", "put", name="judged", chunk=PREDICTION_CHUNK, **judged)
+        self._evidence["logits"] = self._judged_outputs()
         self._evaluate(Epoch(0))
 
     @_ends_on_failure
@@ -148,7 +162,9 @@ class CellRun:
         for epoch in range(1, materials.experiment.epochs + 1):
             self.seen = 0
             weighted_loss = 0.0
-            for start, steps in _training_windows(materials.full_steps, first_step_alone=epoch == 1):
+            # A window ends where the ladder wants to look.
+            cuts = {1 - self._steps_done, self._judgement.steps - self._steps_done}
+            for start, steps in _training_windows(materials.full_steps, cuts):
                 answer = self._ask("train", "train", start=(epoch - 1) * materials.full_steps + start, steps=steps)
                 weighted_loss += self._keep(answer, epoch, steps, materials.experiment.batch_size)
             if materials.last_batch:
@@ -158,15 +174,13 @@ class CellRun:
 
     @_ends_on_failure
     def warm_up(self) -> None:
-        """Find the number of steps of a timed window, and train such windows until nothing is left to compile."""
-        fastest = min(window.seconds / window.steps for window in self.record.window_rows)
-        self._window_steps = math.ceil(AIMED_TIMED_WINDOW / fastest)
-        while True:
-            self._timed("warm-up", 0)  # a size that is new may be compiled here
-            seconds = self._timed("warm-up", 0)
-            if seconds >= SHORTEST_TIMED_WINDOW:
-                return
-            self._window_steps = math.ceil(self._window_steps * AIMED_TIMED_WINDOW / seconds)
+        """Find out how many calls of ``train`` a timed window needs to be long enough.
+
+        Every call asks for as many steps as a call in training does: nothing is compiled here that was not compiled
+        there, and no backend meets a request here whose like the ladder has not judged.
+        """
+        while (seconds := self._timed("warm-up", 0)) < AIMED_TIMED_WINDOW:
+            self._window_calls = math.ceil(self._window_calls * AIMED_TIMED_WINDOW / seconds)
 
     @_ends_on_failure
     def timed_window(self, turn: int) -> None:
@@ -178,7 +192,7 @@ class CellRun:
 
     @_ends_on_failure
     def finish(self) -> None:
-        """Read the peak memory, sum up, and end the run as ok."""
+        """Read the peak memory, sum up, walk the ladder, and end the run."""
         self.record.peak_memory_bytes = self._ask("finish", "memory").values["peak"]
         kept = [window for window in self.record.window_rows if window.kept]
         if kept:
@@ -189,7 +203,12 @@ class CellRun:
         # The first prediction holds the compilation.
         if len(self._predict_rates) > 1:
             self.record.predict_samples_per_second = float(np.median(self._predict_rates[1:]))
-        self.end("ok", "")
+        self.record.losses = np.concatenate(self._losses)
+        rungs = self._walk()
+        if rungs[-1].holds:
+            self.end("ok", "")
+        else:
+            self.end("not-equivalent", str(rungs[-1]))
 
     def end(self, status: Status, reason: str) -> None:
         """End the run and its worker, if it has one."""
@@ -197,7 +216,10 @@ class CellRun:
         if self._losses:
             self.record.losses = np.concatenate(self._losses)
         if self._worker:
-            self._worker.close() if status == "ok" else self._worker.kill()
+            if status in ("ok", "not-equivalent"):
+                self._worker.close()
+            else:
+                self._worker.kill()
             self.record.wall_seconds = time.perf_counter() - self._worker.started
             self.record.waiting_seconds = self._worker.paused_seconds
             self._worker = None
@@ -257,7 +279,7 @@ class CellRun:
     def _keep(self, answer: Answer, epoch: int, steps: int, batch_size: int) -> float:
         """Keep the losses and the window of one training request; return the sum of its samples' losses."""
         losses = self._losses_of(answer, steps)
-        step = sum(map(len, self._losses)) + 1
+        step = self._steps_done + 1
         self._losses.append(losses)
         self._window("training", epoch, answer, steps, batch_size)
         if self.record.first_step_seconds is None:
@@ -268,14 +290,41 @@ class CellRun:
             raise WorkerError("diverged", f"the training loss is {losses[first]} at step {step + first}")
         self.seen += steps * batch_size
         self.speed = steps * batch_size / answer.seconds
+        if self._steps_done == 1:
+            self._evidence["first_step"] = self._parameters()
+        if self._steps_done == self._judgement.steps:
+            self._evidence["trained_logits"] = self._judged_outputs()
         self._progress(self)
         return float(losses.sum(dtype=np.float64)) * batch_size
 
+    def _parameters(self) -> Parameters:
+        answer = self._ask("ladder", "parameters")
+        return dict(zip(answer.values["names"], answer.arrays, strict=True))
+
+    def _judged_outputs(self) -> NDArray[np.float32]:
+        (outputs,) = self._ask("ladder", "predict", name="judged").arrays
+        return outputs
+
+    def _walk(self) -> list[Rung]:
+        """Compare what the run showed with the judgement, and keep the result in the record."""
+        begin = time.perf_counter()
+        rungs = walk(Evidence(losses=self.record.losses, **self._evidence), self._judgement)
+        self.record.comparable = rungs[-1].holds
+        self.record.rung = "" if rungs[-1].holds else rungs[-1].name
+        self.record.ladder = [asdict(rung) for rung in rungs]
+        self.record.judged_steps = self._judgement.steps
+        expected = self._judgement.losses
+        self.record.reference_losses = np.stack([expected.values, expected.tolerance], axis=1)
+        self.record.ladder_seconds = (self.record.ladder_seconds or 0.0) + time.perf_counter() - begin
+        return rungs
+
     def _timed(self, kind: Literal["warm-up", "timed"], turn: int) -> float:
-        steps, materials = self._window_steps, self.cell.materials
-        answer = self._ask("timed", "train", start=turn * steps, steps=steps)
-        self._losses_of(answer, steps)
-        self._window(kind, turn, answer, steps, materials.experiment.batch_size)
+        materials = self.cell.materials
+        steps = min(LONGEST_TRAINING_WINDOW, materials.full_steps)
+        calls = self._window_calls
+        answer = self._ask("timed", "train", start=turn * calls * steps, steps=steps, calls=calls)
+        self._losses_of(answer, calls * steps)
+        self._window(kind, turn, answer, calls * steps, materials.experiment.batch_size)
         return answer.seconds
 
     def _losses_of(self, answer: Answer, steps: int) -> NDArray[np.float32]:
@@ -318,14 +367,10 @@ class CellRun:
         return score(outputs, labels, self.cell.materials.experiment.loss)
 
 
-def _training_windows(full_steps: int, first_step_alone: bool) -> Iterator[tuple[int, int]]:
-    """Cut an epoch's full batches into windows (first step, number of steps)."""
+def _training_windows(full_steps: int, cuts: set[int]) -> Iterator[tuple[int, int]]:
+    """Cut an epoch's full batches into windows (first step, number of steps), also before each step of ``cuts``."""
+    ends = {*range(LONGEST_TRAINING_WINDOW, full_steps, LONGEST_TRAINING_WINDOW), full_steps}
     start = 0
-    if first_step_alone:
-        yield 0, 1
-        start = 1
-    while start < full_steps:
-        # Windows end at multiples of their length, so that few different sizes have to be compiled.
-        stop = min(full_steps, (start // LONGEST_TRAINING_WINDOW + 1) * LONGEST_TRAINING_WINDOW)
-        yield start, stop - start
-        start = stop
+    for end in sorted(ends | {cut for cut in cuts if 0 < cut < full_steps}):
+        yield start, end - start
+        start = end

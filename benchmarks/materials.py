@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from backends import contract
 from benchmarks.data import PreparedData
 from benchmarks.errors import InputError
 from benchmarks.experiment import Experiment
 from benchmarks.model import build_model, initial_parameters
+from results.judge import Case
 
 LARGEST_ORDER = 500_000_000  # sample indices of 8 bytes: 4 GB
+
+JUDGED_SAMPLES = 1000
+"""Test samples whose outputs are compared with the reference's."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,42 @@ class Materials:
     batches: Path
     last_batches: Path
     batches_hash: str
+    judged_features: Path
+    judged_labels: Path
     parameter_count: int
     full_steps: int
     """Steps of an epoch that have a full batch."""
     last_batch: int
     """Samples in the short last batch of an epoch; 0 if the batch size divides the training set."""
+
+    def case(self) -> Case:
+        """The same for the judge, as arrays."""
+        features, labels = self.data.load("train")
+        return Case(
+            model=self.model,
+            loss=self.experiment.loss,
+            sgd=self.sgd,
+            initial=load_file(self.parameters),
+            features=features,
+            labels=labels,
+            batches=self._order(),
+            steps=self.total_steps,
+            judged_features=np.load(self.judged_features, allow_pickle=False),
+            judged_labels=np.load(self.judged_labels, allow_pickle=False),
+        )
+
+    def _order(self) -> Iterator[NDArray[np.int64]]:
+        """The batches of all epochs in the order of the training."""
+        batches, last = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (self.batches, self.last_batches))
+        for epoch in range(self.experiment.epochs):
+            yield from batches[epoch * self.full_steps : (epoch + 1) * self.full_steps]
+            if self.last_batch:
+                yield last[epoch]
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.steps_per_epoch * self.experiment.epochs
 
     @property
     def sgd(self) -> contract.SGD:
@@ -79,6 +114,11 @@ def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path) ->
     full_steps, last_batch = divmod(samples, batch_size)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(parameters, folder / "parameters.safetensors")
+    # Spread over the test set, which may be sorted by class.
+    features, labels = data.load("test")
+    judged = np.linspace(0, len(labels) - 1, min(len(labels), JUDGED_SAMPLES)).astype(int)
+    np.save(folder / "judged_features.npy", features[judged])
+    np.save(folder / "judged_labels.npy", labels[judged])
     np.save(folder / "batches.npy", order[:, : full_steps * batch_size].reshape(-1, batch_size))
     np.save(folder / "last_batches.npy", order[:, full_steps * batch_size :])
     return Materials(
@@ -91,6 +131,8 @@ def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path) ->
         batches=folder / "batches.npy",
         last_batches=folder / "last_batches.npy",
         batches_hash=hash_arrays({"order": order}),
+        judged_features=folder / "judged_features.npy",
+        judged_labels=folder / "judged_labels.npy",
         parameter_count=sum(values.size for values in parameters.values()),
         full_steps=full_steps,
         last_batch=last_batch,

@@ -55,6 +55,10 @@ class TerminalProgress:
         """Print a line."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def judging(self, experiment: str) -> None:
+        """Update the live line."""
+        self._live(f"{experiment} | the float64 reference trains")
+
     def training(self, run: CellRun) -> None:
         """Update the live line: cell, epoch, loss, samples/s, time left."""
         experiment = run.cell.materials.experiment

@@ -13,9 +13,14 @@ from typing import Protocol
 from backends.environments import EnvironmentFailed, Interpreters
 from benchmarks import machine
 from benchmarks.cell_run import CellRun, Launch
+from benchmarks.materials import Materials
 from benchmarks.plan import Cell, Comparison, comparisons
+from results.judge import Judgement, judge
 from results.record import Run
 from results.store import Store
+
+JUDGE_BUDGET = 12.0
+"""Seconds that the float64 reference and its copies may train for one experiment."""
 
 TURNS = 10
 """Timed windows of each worker in a round."""
@@ -29,6 +34,9 @@ class Progress(Protocol):
 
     def message(self, text: str) -> None:
         """Something worth a line of its own has happened."""
+
+    def judging(self, experiment: str) -> None:
+        """The float64 reference trains an experiment."""
 
     def training(self, run: CellRun) -> None:
         """A training window has ended."""
@@ -66,6 +74,7 @@ class Session:
         self._machine = machine.describe()
         self._start = self._last_end = time.perf_counter()
         self._count = 0
+        self._judgements: dict[str, Judgement] = {}
         self._comparisons = comparisons(cells, options.repeats)
         self._planned = [self._plan(comparison) for comparison in self._comparisons]
 
@@ -81,8 +90,9 @@ class Session:
         live: list[CellRun] = []
         try:
             for comparison, records in zip(self._comparisons, self._planned, strict=True):
+                judgement = self._judge(comparison.cells[0].materials, records[0])
                 live = [
-                    CellRun(cell, record, self._start, self._progress.training)
+                    CellRun(cell, record, judgement, self._start, self._progress.training)
                     for cell, record in zip(comparison.cells, records, strict=True)
                 ]
                 self._compare(comparison, live, scratch, logs)
@@ -94,6 +104,14 @@ class Session:
                     record.reason = record.reason or "stopped by Ctrl-C before it began"
                     self._ended(record)
             raise
+
+    def _judge(self, materials: Materials, first: Run) -> Judgement:
+        """The reference's judgement of an experiment, made when its first comparison begins."""
+        if materials.name not in self._judgements:
+            self._progress.judging(materials.name)
+            self._judgements[materials.name] = judge(materials.case(), JUDGE_BUDGET)
+            first.ladder_seconds = self._judgements[materials.name].seconds
+        return self._judgements[materials.name]
 
     def _compare(self, comparison: Comparison, runs: list[CellRun], scratch: Path, logs: Path) -> None:
         """Run the workers of one comparison: start together, train one after the other, then take turns."""

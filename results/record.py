@@ -88,9 +88,19 @@ class Run:
     evaluate_seconds: float | None = None
     waiting_seconds: float | None = None
     """Time in which the worker was stopped because another one had the turn."""
+    ladder_seconds: float | None = None
+    """Cost of proving equal work; the first run of an experiment also carries that of its reference."""
     wall_seconds: float | None = None
     cpu_per_wall: float | None = None
     """Processor seconds per second of the timed windows: the number of threads that really worked."""
+    comparable: bool | None = None
+    """Whether every rung of the ladder held; only then may the speed be compared."""
+    rung: str = ""
+    """The first rung that did not hold."""
+    judged_steps: int | None = None
+    """Steps of the training that the reference judged."""
+    ladder: list[dict[str, Any]] = field(default_factory=list)
+    """The rungs that were walked, each with its figure and tolerance."""
     peak_memory_bytes: int | None = None
     threads_asked: int | None = None
     threads: int | None = None
@@ -105,7 +115,9 @@ class Run:
     window_rows: list[Window] = field(default_factory=list)
     losses: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     """Training loss of each step, before its update."""
+    reference_losses: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2), np.float64))
+    """The reference's loss of each judged step, and the largest honest distance from it, ``[steps, 2]``."""
 
 
-DETAILS = ("epoch_rows", "window_rows", "losses")
+DETAILS = ("epoch_rows", "window_rows", "losses", "reference_losses")
 """Fields of ``Run`` that have tables of their own."""

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from results.record import DETAILS, Epoch, Run, Window
 
@@ -24,7 +26,7 @@ CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, session TEXT NOT NULL, do
 CREATE TABLE IF NOT EXISTS epochs (run TEXT NOT NULL, {", ".join(_EPOCH_COLUMNS)}, PRIMARY KEY (run, epoch));
 CREATE TABLE IF NOT EXISTS windows (run TEXT NOT NULL, {", ".join(_WINDOW_COLUMNS)});
 CREATE INDEX IF NOT EXISTS windows_of_run ON windows (run);
-CREATE TABLE IF NOT EXISTS losses (run TEXT PRIMARY KEY, npy BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS losses (run TEXT PRIMARY KEY, npy BLOB NOT NULL, reference_npy BLOB NOT NULL);
 """
 
 
@@ -66,8 +68,7 @@ class Store:
     def append(self, run: Run) -> None:
         """Add a run with everything below it, or nothing."""
         document = json.dumps({name: getattr(run, name) for name in COLUMNS}, allow_nan=True)
-        losses = io.BytesIO()
-        np.save(losses, run.losses, allow_pickle=False)
+        curves = (run.run, _npy(run.losses), _npy(run.reference_losses))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -80,7 +81,7 @@ class Store:
             connection.executemany(
                 _insert("windows", _WINDOW_COLUMNS), [(run.run, *astuple(row)) for row in run.window_rows]
             )
-            connection.execute("INSERT INTO losses VALUES (?, ?)", (run.run, losses.getvalue()))
+            connection.execute("INSERT INTO losses VALUES (?, ?, ?)", curves)
 
     def runs(self, session: str | None = None) -> pd.DataFrame:
         """One row per run, in the order in which they were added, of one session or of all."""
@@ -101,17 +102,17 @@ class Store:
         return self._table("windows", ["run", *_WINDOW_COLUMNS])
 
     def steps(self) -> pd.DataFrame:
-        """One row per run and training step, counted from 1, with the loss before the step's update."""
-        frames = [
-            pd.DataFrame({"run": [], "step": [], "loss": []}).astype({"run": str, "step": int, "loss": np.float32})
-        ]
+        """One row per run and training step, counted from 1, with the loss before the step's update.
+
+        ``reference_loss`` and ``tolerance`` are the float64 reference's loss and the largest honest distance from it,
+        NaN for steps that were not judged.
+        """
+        frames = [_curve("", np.empty(0, np.float32), np.empty((0, 2)))]
         if self.path.exists():
             with self._transaction() as connection:
-                for run, npy in connection.execute("SELECT run, npy FROM losses ORDER BY rowid"):
-                    losses = np.load(io.BytesIO(npy), allow_pickle=False)
-                    if len(losses):
-                        frames.append(pd.DataFrame({"run": run, "step": np.arange(1, len(losses) + 1), "loss": losses}))
-        return pd.concat(frames[1:] or frames, ignore_index=True)
+                for run, losses, reference in connection.execute("SELECT * FROM losses ORDER BY rowid"):
+                    frames.append(_curve(run, _array(losses), _array(reference)))
+        return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)
 
     def _table(self, name: str, columns: list[str]) -> pd.DataFrame:
         if not self.path.exists():
@@ -122,3 +123,21 @@ class Store:
 
 def _insert(table: str, columns: list[str]) -> str:
     return f"INSERT INTO {table} VALUES ({', '.join('?' * (1 + len(columns)))})"  # noqa: S608 - one of our own names
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _array(npy: bytes) -> NDArray[Any]:
+    return np.asarray(np.load(io.BytesIO(npy), allow_pickle=False))
+
+
+def _curve(run: str, losses: NDArray[np.float32], reference: NDArray[np.float64]) -> pd.DataFrame:
+    judged = np.full((len(losses), 2), np.nan)
+    judged[: len(reference)] = reference[: len(losses)]
+    steps = np.arange(1, len(losses) + 1)
+    columns = {"step": steps, "loss": losses, "reference_loss": judged[:, 0], "tolerance": judged[:, 1]}
+    return pd.DataFrame({"run": [run] * len(losses), **columns})

@@ -33,7 +33,7 @@ CELL = ["experiment", "backend", "mode", "device", "seed", "experiment_hash"]
 def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     """One row per run, every column of the record; nested values are JSON text."""
     runs = store.runs(session)
-    for column in ("settings", "machine"):
+    for column in ("settings", "machine", "ladder"):
         runs[column] = runs[column].map(lambda value: json.dumps(value, sort_keys=True))
     return runs
 

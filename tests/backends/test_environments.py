@@ -85,7 +85,10 @@ def test_a_given_interpreter_is_used_instead(backend_file: Path, monkeypatch: py
     [
         ("class A(Backend): pass\n", "no PEP 723 header"),
         ("# /// script\n# dependencies = [\n# ///\n", "not valid TOML"),
-        ("# /// script\n# dependencies = []\n# ///\nclass A(Backend):\n    modes = {}\n    devices = ('cpu',)\n", "modes"),
+        (
+            "# /// script\n# dependencies = []\n# ///\nclass A(Backend):\n    modes = {}\n    devices = ('cpu',)\n",
+            "modes",
+        ),
         (
             "# /// script\n# dependencies = []\n# ///\nclass A(Backend):\n    modes = {'a': 'b'}\n    devices = ('tpu',)\n",
             "devices",

@@ -34,8 +34,12 @@ image_layers = st.one_of(
         stride=st.integers(1, 3),
         padding=st.integers(0, 2),
     ),
-    st.builds(MaxPool2dSpec, layer=st.just("max_pool2d"), kernel=st.integers(1, 3), stride=st.none() | st.integers(1, 3)),
-    st.builds(AvgPool2dSpec, layer=st.just("avg_pool2d"), kernel=st.integers(1, 3), stride=st.none() | st.integers(1, 3)),
+    st.builds(
+        MaxPool2dSpec, layer=st.just("max_pool2d"), kernel=st.integers(1, 3), stride=st.none() | st.integers(1, 3)
+    ),
+    st.builds(
+        AvgPool2dSpec, layer=st.just("avg_pool2d"), kernel=st.integers(1, 3), stride=st.none() | st.integers(1, 3)
+    ),
     st.builds(ReLUSpec, layer=st.just("relu")),
     st.builds(TanhSpec, layer=st.just("tanh")),
 )

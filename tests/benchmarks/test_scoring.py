@@ -12,9 +12,7 @@ from benchmarks.scoring import score
 
 
 @given(arrays(np.float32, (7, 4), elements=st.floats(-20, 20, width=32)), st.integers(0, 2**31))
-def test_cross_entropy_is_the_mean_negative_log_probability_of_the_right_class(
-    logits: np.ndarray, seed: int
-) -> None:
+def test_cross_entropy_is_the_mean_negative_log_probability_of_the_right_class(logits: np.ndarray, seed: int) -> None:
     labels = np.random.default_rng(seed).integers(0, 4, 7).astype(np.int32)
     probabilities = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(axis=1, keepdims=True)
     expected = -np.log(probabilities[np.arange(7), labels]).mean()

@@ -73,7 +73,12 @@ def test_training_windows_cover_every_sample_once_per_epoch(results: Path) -> No
 
 
 FAULTS = {
-    "killed": ("def train(self, data, batches):\n    os.kill(os.getpid(), signal.SIGKILL)", "failed", "train", "SIGKILL"),
+    "killed": (
+        "def train(self, data, batches):\n    os.kill(os.getpid(), signal.SIGKILL)",
+        "failed",
+        "train",
+        "SIGKILL",
+    ),
     "hanging": ("def train(self, data, batches):\n    time.sleep(600)", "timeout", "train", "time-out"),
     "diverging": (
         "def synchronize(self, handle):\n    losses = super().synchronize(handle); losses[-1:] = np.nan; return losses",
@@ -126,7 +131,9 @@ def test_rounds_are_fresh_processes_with_equal_hashes(results: Path, write_backe
     assert np.ptp(losses, axis=1).max() == 0
 
 
-def test_an_environment_that_cannot_be_made_is_a_row(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_that_cannot_be_made_is_a_row(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from backends import environments
 
     monkeypatch.setattr(environments, "ENVIRONMENTS", tmp_path / "environments")

@@ -70,7 +70,9 @@ def test_a_worker_holds_no_package_of_the_parents_and_is_bound_to_its_processors
         ("os.write(int(sys.argv[1]), b'garbage!' * 9); time.sleep(60)", "failed", "not readable"),
     ],
 )
-def test_every_way_to_fail_ends_with_a_status_and_a_reason(start: Start, write_backend, body: str, status: str, reason: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_way_to_fail_ends_with_a_status_and_a_reason(
+    start: Start, write_backend, body: str, status: str, reason: str
+) -> None:  # type: ignore[no-untyped-def]
     worker = start(budget=3)
     worker.ask("import", file=str(write_backend("broken", f"def describe(self):\n    {body}")))
     begin = time.perf_counter()

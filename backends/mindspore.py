@@ -1,0 +1,181 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = ["mindspore~=2.10.0", "numpy<2", "safetensors"]
+# ///
+"""MindSpore on the CPU: eager (PyNative) with ``value_and_grad`` and ``nn.SGD``, and the same step compiled."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+from numpy.typing import NDArray
+
+from backends.contract import (
+    SGD,
+    AvgPool2d,
+    Backend,
+    Conv2d,
+    Flatten,
+    Layer,
+    Linear,
+    Loss,
+    MaxPool2d,
+    Model,
+    Parameters,
+    ReLU,
+    Tanh,
+    Unavailable,
+)
+
+PREDICT_ROWS = 1000  # bounds the memory of predict: the activations of a whole test set would not fit
+
+
+class MindSpore(Backend):
+    """MindSpore; a data set is a pair of resident tensors, a handle to losses is one tensor or a list of them."""
+
+    modes = {
+        "pynative": "eager: value_and_grad and nn.SGD, one step at a time",
+        "graph": "jit: gather, forward, backward and nn.SGD compiled together, in a compiled loop over the steps",
+    }
+    devices = ("cpu",)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "versions": {
+                "mindspore": ms.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+            "device": ms.get_context("device_target"),
+            "threads": _compute_threads(),
+            "precision": "float32",
+            "context_mode": {ms.GRAPH_MODE: "GRAPH_MODE", ms.PYNATIVE_MODE: "PYNATIVE_MODE"}[ms.get_context("mode")],
+            "mode": self.mode,
+        }
+
+    def load(self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str) -> None:
+        if device != "cpu":
+            raise Unavailable(
+                "the MindSpore package on PyPI computes on CPU and Ascend only: "
+                "its GPU plug-ins are for CUDA 11.1 and 11.6"
+            )
+        self.mode = mode
+        ms.set_device("CPU")
+        # By default the pool has a thread for every CPU of the machine, whatever the affinity mask says.
+        ms.device_context.cpu.op_tuning.threads_num(len(os.sched_getaffinity(0)))
+
+        # SequentialCell names the parameters of layer i "i.weight" and "i.bias": the canonical names.
+        # nn.SGD leaves weight decay off names that contain "gamma" or "beta"; these never do.
+        self.network = nn.SequentialCell(*[_cell(layer) for layer in model.layers])
+        for parameter in self.network.trainable_params():
+            parameter.set_data(Tensor(np.array(parameters[parameter.name])))
+        self.optimizer = nn.SGD(
+            self.network.trainable_params(),
+            learning_rate=sgd.learning_rate,
+            momentum=sgd.momentum,
+            weight_decay=sgd.weight_decay,
+            nesterov=sgd.nesterov and sgd.momentum > 0,  # nn.SGD refuses nesterov with momentum 0, where it is void
+        )
+        self.step = _step(self.network, _loss(loss), self.optimizer)
+        self.forward = ms.jit(self.network.construct) if mode == "graph" else self.network
+        self.loops: dict[int, Callable[..., Any]] = {}
+
+    def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Any:
+        # Tensor(array) may share memory with the array: these copies are ours alone, and writable.
+        return Tensor(np.array(features)), Tensor(np.array(labels))
+
+    def train(self, data: Any, batches: NDArray[np.int64]) -> Any:
+        features, labels = data
+        indices = batches.astype(np.int32)
+        if self.mode == "pynative":
+            return [self.step(features, labels, Tensor(row)) for row in indices]
+        size = indices.shape[1]
+        if size not in self.loops:
+            self.loops[size] = _compiled_loop(self.step, size)
+        return self.loops[size](features, labels, Tensor(indices))
+
+    def synchronize(self, handle: Any) -> NDArray[np.float32]:
+        for parameter in self.network.trainable_params():
+            parameter.asnumpy()
+        if self.mode == "graph":
+            return np.array(handle.asnumpy())
+        return np.array([loss.asnumpy() for loss in handle], np.float32)
+
+    def predict(self, data: Any) -> NDArray[np.float32]:
+        features, _ = data
+        parts = [features[start : start + PREDICT_ROWS] for start in range(0, len(features), PREDICT_ROWS)]
+        return np.concatenate([self.forward(part).asnumpy() for part in parts])
+
+    def parameters(self) -> Parameters:
+        return {parameter.name: np.array(parameter.asnumpy()) for parameter in self.network.trainable_params()}
+
+
+def _cell(layer: Layer) -> Any:
+    match layer:
+        case Flatten():
+            return nn.Flatten()
+        case Linear(inputs, outputs):
+            return nn.Dense(inputs, outputs)
+        case Conv2d(inputs, outputs, kernel, stride, padding):
+            return nn.Conv2d(inputs, outputs, kernel, stride, pad_mode="pad", padding=padding, has_bias=True)
+        case MaxPool2d(kernel, stride):
+            return nn.MaxPool2d(kernel, stride)
+        case AvgPool2d(kernel, stride):
+            return nn.AvgPool2d(kernel, stride)
+        case ReLU():
+            return nn.ReLU()
+        case Tanh():
+            return nn.Tanh()
+    raise Unavailable(f"the MindSpore backend has no {type(layer).__name__} layer")
+
+
+def _loss(name: Loss) -> Any:
+    if name == "mean-squared-error":
+        return nn.MSELoss()
+    # As fast as nn.CrossEntropyLoss, whose value is off by 1e-6 on the CPU where this one's is by 1e-7.
+    return nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
+
+
+def _step(network: Any, loss: Any, optimizer: Any) -> Callable[..., Any]:
+    def mean_loss(features: Any, labels: Any) -> Any:
+        return loss(network(features), labels)
+
+    gradient = ms.value_and_grad(mean_loss, None, optimizer.parameters)
+
+    def step(features: Any, labels: Any, indices: Any) -> Any:
+        value, gradients = gradient(ops.gather(features, indices, 0), ops.gather(labels, indices, 0))
+        optimizer(gradients)
+        return value
+
+    return step
+
+
+def _compiled_loop(step: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """Compile a loop over the rows of ``[steps, size]`` indices; a new number of steps does not compile again."""
+
+    @ms.enable_dynamic(batches=Tensor(shape=[None, size], dtype=ms.int32))
+    @ms.jit
+    def loop(features: Any, labels: Any, batches: Any) -> Any:
+        steps = ops.shape(batches)[0]
+        losses = ops.zeros((steps,), ms.float32)
+        i = Tensor(0, ms.int32)
+        while i < steps:
+            value = step(features, labels, ops.gather(batches, i, 0))
+            losses = ops.tensor_scatter_elements(losses, ops.reshape(i, (1,)), ops.reshape(value, (1,)))
+            i = i + 1
+        return losses
+
+    return loop
+
+
+def _compute_threads() -> int:
+    """Count the threads of the pool that runs the kernels: MindSpore itself can only tell what was asked for."""
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    return sum(name.startswith(("ActorThread_", "KernelThread_")) for name in names)

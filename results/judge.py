@@ -1,0 +1,163 @@
+"""The judge of equal work: what float64 says an experiment does, and how far honest float32 may be from it.
+
+The tolerance follows the experiment. Beside the float64 reference, copies of it train in float32, from initial weights
+that are moved by one unit in the last place each. Their distance from float64 is what float32 rounding does to this
+experiment, amplified by its own chaos. A contestant may be off by ``MULTIPLE`` times the largest such distance, and by
+one rounding of the quantity itself in addition. TorchBench accepts results in the same way ("no worse than a multiple
+of the float32 baseline's own error against float64"); here it is done for whole training runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends import contract
+from backends.reference import Training
+
+COPIES = 3
+"""Float32 copies of the reference."""
+
+MULTIPLE = 5.0
+"""How many times the largest distance among the copies a contestant may be off."""
+
+ROUNDING = float(np.finfo(np.float32).eps)
+
+STEPS_TO_ESTIMATE = 4
+"""Steps after which the judge decides how many it can afford."""
+
+LONG = 100
+"""From here on, the number of judged steps is a multiple of this: training windows end there anyway."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Values that float64 gives, and how far an honest backend may be from them: one number for all, or one each."""
+
+    values: Array
+    tolerance: Array
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """How many judged samples the reference has right, and for how many the class hangs on less than the tolerance."""
+
+    labels: NDArray[Any]
+    correct: int
+    ambiguous: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What every honest float32 backend reproduces, for the first ``steps`` steps of an experiment.
+
+    ``logits`` and ``trained_logits`` are ``[n, outputs]`` of the judged samples before the first and after the last
+    judged step, ``losses`` is ``[steps]``, ``first_step`` holds the parameters after one step. ``decisions`` is None
+    in a regression. ``seconds`` is what it all took.
+    """
+
+    steps: int
+    initial: contract.Parameters
+    logits: Expectation
+    first_step: dict[str, Expectation]
+    losses: Expectation
+    trained_logits: Expectation
+    decisions: Decisions | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """An experiment as the judge sees it: arrays of the canonical layout, batches as sample indices in their order."""
+
+    model: contract.Model
+    loss: contract.Loss
+    sgd: contract.SGD
+    initial: contract.Parameters
+    features: NDArray[np.float32]
+    labels: NDArray[Any]
+    batches: Iterable[NDArray[np.int64]]
+    steps: int
+    judged_features: NDArray[np.float32]
+    judged_labels: NDArray[Any]
+
+
+def judge(case: Case, budget: float) -> Judgement:
+    """Train the reference and its copies, for all steps of the case or as many as fit into ``budget`` seconds."""
+    begin = time.perf_counter()
+    runs = [Training(case.model, case.loss, case.sgd, case.initial)]
+    generator = np.random.default_rng(0)
+    for _ in range(COPIES):
+        runs.append(Training(case.model, case.loss, case.sgd, _moved(case.initial, generator), np.float32))
+    logits = [run.logits(case.judged_features) for run in runs]
+    losses: list[list[float]] = []
+    first_step = [run.parameters for run in runs]
+    steps = case.steps
+    for batch in case.batches:
+        if len(losses) == steps:
+            break
+        losses.append([run.step(case.features[batch], case.labels[batch]) for run in runs])
+        if len(losses) == 1:
+            first_step = [dict(run.parameters) for run in runs]
+        if len(losses) == STEPS_TO_ESTIMATE:
+            steps = min(steps, _affordable(time.perf_counter() - begin, budget))
+    trained = [run.logits(case.judged_features) for run in runs]
+    trained_logits = _expect(trained)
+    decisions = None
+    if case.loss == "cross-entropy":
+        decisions = _decisions(trained_logits, case.judged_labels)
+    return Judgement(
+        steps=steps,
+        initial=case.initial,
+        logits=_expect(logits),
+        first_step={name: _expect([parameters[name] for parameters in first_step]) for name in case.initial},
+        losses=_expect_curve(np.array(losses)),
+        trained_logits=trained_logits,
+        decisions=decisions,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _moved(parameters: contract.Parameters, generator: np.random.Generator) -> contract.Parameters:
+    """Move every weight to the next float32 above or below it."""
+    return {
+        name: np.nextafter(values, np.where(generator.random(values.shape) < 0.5, -np.inf, np.inf).astype(np.float32))
+        for name, values in parameters.items()
+    }
+
+
+def _affordable(seconds: float, budget: float) -> int:
+    """The number of steps that fit into the budget, given what the first ones took."""
+    steps = max(STEPS_TO_ESTIMATE, int(budget / seconds * STEPS_TO_ESTIMATE))
+    return steps if steps < LONG else steps // LONG * LONG
+
+
+def _expect(values: list[Array]) -> Expectation:
+    """Take the first as right, and one tolerance for all numbers from the largest distance of any of the others."""
+    right = values[0]
+    distance = max(float(np.max(np.abs(copy - right))) for copy in values[1:])
+    largest = float(np.max(np.abs(right)))
+    return Expectation(right, np.array(MULTIPLE * (distance + ROUNDING * largest)))
+
+
+def _expect_curve(values: Array) -> Expectation:
+    """The same for ``[steps, runs]``, step by step: what was possible at one step stays possible after it."""
+    right = values[:, 0]
+    distance = np.abs(values[:, 1:] - right[:, None]).max(axis=1)
+    envelope = np.maximum.accumulate(distance + ROUNDING * np.abs(right))
+    return Expectation(right, MULTIPLE * envelope)
+
+
+def _decisions(logits: Expectation, labels: NDArray[Any]) -> Decisions:
+    two_largest = np.sort(logits.values, axis=1)[:, -2:]
+    # Both of the two may move by the tolerance, towards each other.
+    ambiguous = two_largest[:, 1] - two_largest[:, 0] <= 2 * logits.tolerance
+    correct = logits.values.argmax(axis=1) == labels
+    return Decisions(labels, int(correct.sum()), int(ambiguous.sum()))
