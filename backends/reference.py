@@ -14,8 +14,9 @@ gradient of the loss with respect to that output (Rumelhart, Hinton & Williams, 
 back-propagating errors", Nature 323; Goodfellow, Bengio & Courville, 2016, "Deep Learning", section 6.5). Below,
 ``y`` is a layer's output, ``x`` its input, and ``dx`` is short for the gradient of the loss with respect to ``x``.
 
-All arrays are float64 in the canonical layouts of ``backends.contract``, labels of classes excepted. Nothing here
-tries to be a contestant: it is as fast as plain NumPy over BLAS gets it, which is enough to be the judge.
+Arrays are in the canonical layouts of ``backends.contract`` and, labels excepted, all float64. (Given float32, the same
+functions compute in float32 throughout, which shows what rounding alone does.) Nothing here tries to be a contestant:
+it is as fast as plain NumPy over BLAS gets it, which is enough to be the judge.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def places(x: Array, kernel: int, stride: int) -> list[Array]:
     column ``j`` has ``x[n, c, p * stride + i, q * stride + j]`` at ``[n, c, p, q]``. No element occurs twice in a
     view, so adding to it in place is safe also where windows overlap.
     """
-    (height, width) = ((size - kernel) // stride * stride + 1 for size in x.shape[2:])
+    height, width = (size - kernel + 1 for size in x.shape[2:])
     return [x[:, :, i : i + height : stride, j : j + width : stride] for i, j in np.ndindex(kernel, kernel)]
 
 
@@ -295,8 +296,8 @@ class Training:
 
     @np.errstate(over="ignore", invalid="ignore")
     def logits(self, features: NDArray[Any]) -> Array:
-        """Return the model's output, float64 ``[n, outputs]``, for features of any number."""
-        pieces = [features[i : i + PIECE].astype(self.dtype) for i in range(0, len(features), PIECE)]
+        """Return the model's output, ``[n, outputs]`` of ``dtype``, for any number of samples."""
+        pieces: list[Any] = [features[i : i + PIECE].astype(self.dtype) for i in range(0, len(features), PIECE)]
         return np.concatenate([forward(self.model, self.parameters, piece)[0] for piece in pieces])
 
 

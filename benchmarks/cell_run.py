@@ -139,8 +139,7 @@ class CellRun:
     def prepare(self) -> None:
         """Load model and data, read back what is in force, and evaluate before the first step."""
         self._load()
-        settings = self._ask("load", "describe").values
-        self._describe(settings["settings"], settings["affinity"])
+        self._describe()
         self._evidence["initial"] = self._parameters()
         self.record.weights_hash = hash_arrays(self._evidence["initial"])
         materials = self.cell.materials
@@ -193,6 +192,7 @@ class CellRun:
     @_ends_on_failure
     def finish(self) -> None:
         """Read the peak memory, sum up, walk the ladder, and end the run."""
+        self._describe()  # again: some settings can be read back only after the work
         self.record.peak_memory_bytes = self._ask("finish", "memory").values["peak"]
         kept = [window for window in self.record.window_rows if window.kept]
         if kept:
@@ -270,8 +270,11 @@ class CellRun:
                 if error.status != "unavailable" or device == candidates[-1]:
                     raise
 
-    def _describe(self, settings: dict[str, Any], affinity: list[int] | None) -> None:
-        self.record.settings = {**settings, "affinity": affinity}
+    def _describe(self) -> None:
+        """Keep the versions and settings that are in force."""
+        answer = self._ask("describe", "describe").values
+        settings = answer["settings"]
+        self.record.settings = {**settings, "affinity": answer["affinity"]}
         self.record.threads = settings.get("threads")
         self.record.precision = settings.get("precision")
         self.record.framework = " ".join(f"{name} {version}" for name, version in settings["versions"].items())

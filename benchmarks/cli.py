@@ -84,7 +84,7 @@ def run(
         overrides={key: value for key, value in overrides.items() if value is not None},
     )
     options = Options(repeats, threads or len(machine.physical_cores()), timeout)
-    raise typer.Exit(bench.bench(selection, options, _pythons(python or [], backend or []), results, Console()))
+    raise typer.Exit(bench.bench(selection, options, pythons_given(python or [], backend or []), results, Console()))
 
 
 @app.command("list")
@@ -166,7 +166,8 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _pythons(entries: list[str], backends: list[str]) -> dict[str, str]:
+def pythons_given(entries: list[str], backends: list[str]) -> dict[str, str]:
+    """Return the interpreters of --python NAME=PATH by name; raises InputError if one is not written so."""
     known = [*environments.names(), *(Path(name).stem for name in backends if name.endswith(".py"))]
     pythons = {}
     for entry in entries:

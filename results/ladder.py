@@ -60,8 +60,8 @@ def walk(evidence: Evidence, judgement: Judgement) -> list[Rung]:
 def _weights(evidence: Evidence, judgement: Judgement) -> Rung:
     """Weights in = weights out, to the bit; the figure is the number of weights that are not."""
     name = "weights in = out"
-    if list(evidence.initial) != list(judgement.initial):
-        return Rung(name, np.inf, 0, f"parameters {list(evidence.initial)} instead of {list(judgement.initial)}")
+    if evidence.initial.keys() != judgement.initial.keys():
+        return Rung(name, np.inf, 0, f"parameters {sorted(evidence.initial)} instead of {sorted(judgement.initial)}")
     different, where = 0, ""
     for parameter, given in judgement.initial.items():
         returned = evidence.initial[parameter]

@@ -16,10 +16,11 @@ def print_summary(summary: pd.DataFrame, console: Console) -> None:
     for (experiment, device), cells in summary.groupby(["experiment", "device"], sort=False):
         regression = cells["test_accuracy"].isna().all()
         table = _table(f"{experiment} on {device}")
-        for heading in ("backend", "mode", "runs"):
-            table.add_column(heading, overflow="fold")
-        for heading in ("test loss" if regression else "accuracy", "samples/s", "spread", "first step", "memory"):
-            table.add_column(heading, justify="right")
+        for heading in ("backend", "mode"):
+            table.add_column(heading, no_wrap=True)
+        table.add_column("runs", overflow="fold")
+        for heading in ("test loss" if regression else "accuracy", "samples/s", "spread", "first step"):
+            table.add_column(heading, justify="right", no_wrap=True)
         cell: Any
         for cell in cells.itertuples():
             table.add_row(
@@ -30,7 +31,6 @@ def print_summary(summary: pd.DataFrame, console: Console) -> None:
                 number(cell.samples_per_second, ",.0f"),
                 number(cell.spread, ".0%"),
                 number(cell.first_step_seconds, ".2f", " s"),
-                number(cell.peak_memory_bytes / 1e6, ",.0f", " MB"),
             )
         console.print(table)
     console.print(

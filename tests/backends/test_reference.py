@@ -7,6 +7,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,9 +49,12 @@ SMOOTH = Model(
 )
 KINKED = Model(
     (2, 8, 9),
-    (Conv2d(2, 3, 3, 1, 2), ReLU(), MaxPool2d(3, 2), Conv2d(3, 2, 2, 1, 0), ReLU(), Flatten(), Linear(18, 3)),
+    (Conv2d(2, 3, 3, 1, 2), ReLU(), MaxPool2d(3, 2), Conv2d(3, 2, 2, 1, 0), ReLU(), Flatten(), Linear(24, 3)),
 )
 FLAT = Model((2, 3, 2), (Flatten(), Linear(12, 5), ReLU(), Linear(5, 3)))
+
+
+DTYPES: tuple[Any, ...] = (np.float64, np.float32)
 
 
 def distinct(shape: tuple[int, ...], seed: int) -> Array:
@@ -109,7 +113,7 @@ def draw_samples(model: Model, loss: Loss, n: int, seed: int = 1) -> tuple[NDArr
 @st.composite
 def layers_with_inputs(draw: st.DrawFn, *kinds: type[Layer]) -> tuple[Layer, Arrays, Array]:
     """A layer, its parameters, and an input; windows may overlap, leave gaps, or leave a border out."""
-    kind = draw(st.sampled_from(kinds))
+    kind: Any = draw(st.sampled_from(kinds))
     n, c, outputs = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
     kernel, stride, padding = draw(st.integers(1, 3)), draw(st.integers(1, 4)), draw(st.integers(0, 2))
     h, w = draw(st.integers(kernel, kernel + 4)), draw(st.integers(kernel, kernel + 4))
@@ -287,6 +291,31 @@ def test_training_keeps_float64_and_leaves_what_it_was_given_alone() -> None:
         now = training.parameters[name]
         assert now.dtype == np.float64
         assert np.any(now != now.astype(np.float32))
+        now_given = Training(SMOOTH, "cross-entropy", PLAIN, {name: now}).parameters[name]
+        assert now_given is not now
+        assert np.array_equal(now_given, now)
+
+
+def test_a_float32_copy_computes_in_float32_throughout() -> None:
+    """Had one operation widened, the copy would round less than the frameworks that it stands for."""
+    for model, loss in itertools.product((SMOOTH, KINKED), LOSSES):
+        features, labels = draw_samples(model, loss, 4)
+        runs = [Training(model, loss, SGD(0.1, 0.9, True, 0.01), draw_parameters(model), t) for t in DTYPES]
+        for training in runs:
+            x: Any = features.astype(training.dtype)
+            outputs, backs = reference.forward(model, training.parameters, x)
+            _, g = LOSSES[loss](outputs, labels)
+            assert {outputs.dtype, g.dtype} == {np.dtype(training.dtype)}
+            for i in reversed(range(len(backs))):
+                g = backs[i].inputs(g)
+                assert g.dtype == training.dtype
+            for _ in range(3):
+                training.step(features, labels)
+            stored = [*training.parameters.values(), *training.velocities.values()]
+            assert {value.dtype for value in stored} == {np.dtype(training.dtype)}
+        double, single = runs
+        distance = np.abs(double.logits(features) - single.logits(features)).max()
+        assert 1e-10 < distance < 1e-5
 
 
 def test_perturbed_copies_train_apart() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from backends.contract import Linear
 from benchmarks import experiment as experiments
 from benchmarks.errors import InputError
 
@@ -34,7 +35,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_a_good_file_is_read_with_the_defaults_filled_in(tmp_path: Path) -> None:
     experiment = experiments.load(write(tmp_path, GOOD))
     assert (experiment.seed, experiment.validation, experiment.sgd.momentum) == (1, 0.0, 0.0)
-    assert experiment.model.layers[1].inputs == 64
+    assert experiment.model.layers[1] == Linear(64, 10)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     return make
 
 
-def test_every_epoch_is_a_permutation_of_the_training_set_and_keeps_the_short_last_batch(make) -> None:  # type: ignore[no-untyped-def]
+def test_every_epoch_is_a_permutation_of_the_training_set_and_keeps_the_short_last_batch(make) -> None:
     materials = make("a", batch_size=100, epochs=3)
     full, last = np.load(materials.batches), np.load(materials.last_batches)
     samples = materials.data.sizes["train"]
@@ -39,7 +39,7 @@ def test_every_epoch_is_a_permutation_of_the_training_set_and_keeps_the_short_la
     assert not np.array_equal(epochs[0], epochs[1])
 
 
-def test_the_seed_alone_decides(make) -> None:  # type: ignore[no-untyped-def]
+def test_the_seed_alone_decides(make) -> None:
     one, same, other = make("a"), make("b"), make("c", seed=2)
     assert (one.weights_hash, one.batches_hash) == (same.weights_hash, same.batches_hash)
     assert one.weights_hash != other.weights_hash
@@ -48,12 +48,12 @@ def test_the_seed_alone_decides(make) -> None:  # type: ignore[no-untyped-def]
         np.testing.assert_array_equal(values, load_file(same.parameters)[name])
 
 
-def test_a_batch_larger_than_the_training_set_is_refused_with_the_figure(make) -> None:  # type: ignore[no-untyped-def]
+def test_a_batch_larger_than_the_training_set_is_refused_with_the_figure(make) -> None:
     with pytest.raises(InputError, match=r"batch_size: 5,000 is more than the 1,2\d\d training samples"):
         make("a", batch_size=5000)
 
 
-def test_an_order_that_would_not_fit_into_memory_is_refused(make) -> None:  # type: ignore[no-untyped-def]
+def test_an_order_that_would_not_fit_into_memory_is_refused(make) -> None:
     with pytest.raises(InputError, match="epochs: 10,000 x"):
         import benchmarks.materials as module
 

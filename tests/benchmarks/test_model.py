@@ -68,7 +68,7 @@ def test_inferred_shapes_are_those_that_the_arithmetic_gives(
 
 
 def test_a_misfit_names_the_layer_the_shape_that_arrived_and_what_it_needs() -> None:
-    layers = [
+    layers: list[LayerSpec] = [
         MaxPool2dSpec(layer="max_pool2d", kernel=4),
         ReLUSpec(layer="relu"),
         Conv2dSpec(layer="conv2d", channels=2, kernel=3),

@@ -40,7 +40,7 @@ def failure(worker: WorkerProcess, what: str, **arguments: object) -> WorkerErro
     return error.value
 
 
-def test_a_worker_holds_no_package_of_the_parents_and_is_bound_to_its_processors(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+def test_a_worker_holds_no_package_of_the_parents_and_is_bound_to_its_processors(start: Start, write_backend) -> None:
     processors = machine.processors_for(1)
     worker = start(processors=processors)
     path = write_backend(
@@ -72,7 +72,7 @@ def test_a_worker_holds_no_package_of_the_parents_and_is_bound_to_its_processors
 )
 def test_every_way_to_fail_ends_with_a_status_and_a_reason(
     start: Start, write_backend, body: str, status: str, reason: str
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     worker = start(budget=3)
     worker.ask("import", file=str(write_backend("broken", f"def describe(self):\n    {body}")))
     begin = time.perf_counter()
@@ -82,14 +82,14 @@ def test_every_way_to_fail_ends_with_a_status_and_a_reason(
     assert time.perf_counter() - begin < 10
 
 
-def test_half_a_message_is_ended_by_the_time_out(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+def test_half_a_message_is_ended_by_the_time_out(start: Start, write_backend) -> None:
     worker = start(budget=2)
     body = "def describe(self):\n    os.write(int(sys.argv[1]), (1000).to_bytes(4, 'big') + b'half'); time.sleep(60)"
     worker.ask("import", file=str(write_backend("broken", body)))
     assert failure(worker, "describe").status == "timeout"
 
 
-def test_what_a_worker_prints_is_in_the_log_and_disturbs_nothing(start: Start, tmp_path: Path, write_backend) -> None:  # type: ignore[no-untyped-def]
+def test_what_a_worker_prints_is_in_the_log_and_disturbs_nothing(start: Start, tmp_path: Path, write_backend) -> None:
     worker = start()
     worker.ask("import", file=str(write_backend("loud", "", top="print('to stdout'); os.write(2, b'to stderr')")))
     assert "to stdout" in (log := (tmp_path / "log").read_text())
@@ -102,7 +102,7 @@ def test_a_backend_that_lacks_a_method_is_refused_by_name(start: Start, tmp_path
     assert "predict" in str(failure(start(), "import", file=str(path)))
 
 
-def test_the_whole_process_tree_is_ended(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+def test_the_whole_process_tree_is_ended(start: Start, write_backend) -> None:
     worker = start()
     top = "import subprocess\nCHILD = subprocess.Popen(['sleep', '600'], start_new_session=True)"
     body = "def describe(self):\n    return {'child': CHILD.pid}"
@@ -113,7 +113,7 @@ def test_the_whole_process_tree_is_ended(start: Start, write_backend) -> None:  
     assert not psutil.pid_exists(worker.pid)
 
 
-def test_a_paused_worker_takes_no_processor_time(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+def test_a_paused_worker_takes_no_processor_time(start: Start, write_backend) -> None:
     worker = start()
     top = "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=True).start()"
     worker.ask("import", file=str(write_backend("spinning", "", top)))
@@ -128,13 +128,13 @@ def test_a_paused_worker_takes_no_processor_time(start: Start, write_backend) ->
     assert 0.5 < worker.paused_seconds < 1.5
 
 
-def test_the_answers_time_is_seen_from_the_parent(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+def test_the_answers_time_is_seen_from_the_parent(start: Start, write_backend) -> None:
     worker = start()
     worker.ask("import", file=str(write_backend("slow", "def describe(self):\n    time.sleep(0.3); return {}")))
     assert 0.3 <= worker.ask("describe").seconds < 1
 
 
-def test_a_worker_dies_with_its_parent(tmp_path: Path, write_backend) -> None:  # type: ignore[no-untyped-def]
+def test_a_worker_dies_with_its_parent(tmp_path: Path, write_backend) -> None:
     """Also while it is stopped: nothing may be left behind when the parent is killed."""
     import subprocess
 
@@ -161,7 +161,7 @@ time.sleep(60)
         time.sleep(0.05)
 
 
-def test_arrays_come_back_as_they_were_sent(start: Start, write_backend) -> None:  # type: ignore[no-untyped-def]
+def test_arrays_come_back_as_they_were_sent(start: Start, write_backend) -> None:
     worker = start()
     body = "def parameters(self):\n    return {'a': np.arange(6, dtype=np.float32).reshape(2, 3), 'b': np.ones(0, np.float32)}"
     worker.ask("import", file=str(write_backend("arrays", body)))

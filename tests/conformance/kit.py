@@ -1,0 +1,169 @@
+"""The conformance kit: takes each mode of a backend through the contract, in the backend's own environment.
+
+``load`` is called once per process, so every example has a fresh one. Most of them run side by side on one core each;
+what is timed, and what could differ from run to run because of its threads, runs alone on all cores.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from backends.contract import Conv2d, Linear
+from backends.environments import BackendFile
+from benchmarks import machine
+from benchmarks.worker_process import WorkerError
+from results.judge import Judgement, judge
+from tests.conformance import recording
+from tests.conformance.cases import EXAMPLES, SPEED, STEPS, Files, describe_layer, first_layers, write
+from tests.conformance.recording import Recording, Target, Timing
+from tests.conformance.rungs import Evidence, Rung, climb, compare
+
+BUDGET_OF_THE_JUDGE = 600.0
+"""Seconds; so much that it never cuts an example short."""
+
+CUT, REPEATED = "rows", "tutorial"
+"""Examples that are trained in other cuts, and once more as they are."""
+
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rungs of one mode, and the seconds that they took."""
+
+    mode: str
+    rungs: list[Rung]
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether every rung holds."""
+        return all(rung.finding.holds for rung in self.rungs)
+
+
+class Kit:
+    """The examples and what the reference makes of them; they serve every mode of every backend."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write the examples below ``folder``, where the workers get their own folders too."""
+        self._folder = folder
+        self._files = {example.name: write(example, folder / example.name) for example in EXAMPLES}
+        self._speed = write(SPEED, folder / SPEED.name)
+        self._judgements = {name: judged(files) for name, files in self._files.items()}
+        self._count = 0
+
+    def check(self, backend: BackendFile, python: Path, mode: str, device: str = "cpu") -> Report:
+        """Take one mode through all rungs."""
+        begin = time.perf_counter()
+        cores = machine.physical_cores()
+        target = Target(backend.path, python, mode, device, tuple(cores))
+        recordings = {REPEATED: recording.record(target, self._files[REPEATED], self._new_folder())}
+        repeated = recording.record(target, self._files[REPEATED], self._new_folder())
+        timing = self._timing(target)
+        with SideBySide(target, cores) as pool:
+            others = [name for name in self._files if name != REPEATED]
+            running = {name: pool.submit(recording.record, self._files[name], self._new_folder()) for name in others}
+            whole = pool.submit(recording.record, self._files[CUT], self._new_folder(), (STEPS,))
+            single_steps = pool.submit(recording.record, self._files[CUT], self._new_folder(), (1,) * STEPS)
+            gpu = pool.submit(recording.probe_gpu, self._files[CUT], self._new_folder())
+            recordings = {name: running[name].result() for name in others} | recordings
+            wrong_layers = self._wrong_layers(recordings, pool)
+        evidence = Evidence(
+            files=self._files,
+            judgements=self._judgements,
+            recordings=recordings,
+            repeated=repeated,
+            whole=whole.result(),
+            single_steps=single_steps.result(),
+            gpu=gpu.result(),
+            gpu_declared="gpu" in backend.devices,
+            timing=timing,
+            wrong_layers=wrong_layers,
+        )
+        return Report(mode, climb(evidence), time.perf_counter() - begin)
+
+    def _timing(self, target: Target) -> Timing | str:
+        try:
+            return recording.time_windows(target, self._speed, self._new_folder())
+        except WorkerError as error:
+            return f"train and synchronize: {error}"
+
+    def _wrong_layers(self, recordings: Mapping[str, Recording], pool: SideBySide) -> dict[str, str]:
+        """For each example with wrong outputs, find the first wrong layer by loading the model's beginnings alone."""
+        found = {}
+        for name, whole in recordings.items():
+            outputs = whole.arrays.get("outputs")
+            if outputs is not None and not compare(outputs, self._judgements[name].logits, "").holds:
+                found[name] = self._first_wrong_layer(self._files[name], pool)
+        return found
+
+    def _first_wrong_layer(self, files: Files, pool: SideBySide) -> str:
+        layers = files.example.model.layers
+        first_with_weights = next(i for i, layer in enumerate(layers) if isinstance(layer, Linear | Conv2d))
+        beginnings = [
+            write(first_layers(files.example, count), self._new_folder())
+            for count in range(first_with_weights + 1, len(layers) + 1)
+        ]
+        futures = [
+            pool.submit(recording.record, beginning, self._new_folder(), train=False) for beginning in beginnings
+        ]
+        for count, (beginning, future) in enumerate(zip(beginnings, futures, strict=True), first_with_weights + 1):
+            outputs = future.result().arrays.get("outputs")
+            if outputs is None or not compare(outputs, judged(beginning).logits, "").holds:
+                return f"the first wrong layer is layers[{count - 1}], {describe_layer(layers[count - 1])}"
+        return "each layer is right when the model ends there"
+
+    def _new_folder(self) -> Path:
+        """A path that nobody has; whoever gets it makes it."""
+        self._count += 1
+        return self._folder / f"{self._count:04d}"
+
+
+class SideBySide:
+    """Runs functions of a target at the same time, each on a core of its own."""
+
+    def __init__(self, target: Target, cores: Sequence[int]) -> None:
+        """Use these cores."""
+        self._target = target
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for core in cores:
+            self._free.put(core)
+        self._pool = ThreadPoolExecutor(len(cores))
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Wait for all of them."""
+        self._pool.shutdown()
+
+    def submit(
+        self,
+        function: Callable[Concatenate[Target, Arguments], Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Future[Result]:
+        """Call the function as soon as a core is free, with the target on that core as its first argument."""
+
+        def on_one_core() -> Result:
+            core = self._free.get()
+            try:
+                return function(replace(self._target, processors=(core,)), *args, **kwargs)
+            finally:
+                self._free.put(core)
+
+        return self._pool.submit(on_one_core)
+
+
+def judged(files: Files) -> Judgement:
+    """What the reference makes of an example, and how far off float32 may be."""
+    return judge(files.case, BUDGET_OF_THE_JUDGE)

@@ -1,0 +1,316 @@
+"""What one worker process did with one example, request by request, up to the first that failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from backends.contract import Parameters, model_to_json
+from benchmarks import machine
+from benchmarks.worker_process import Answer, WorkerError, WorkerProcess
+from tests.conformance.cases import TEST_CHUNK, Example, Files
+
+BUDGET = 240.0
+"""Seconds that one process may work; compilers are slow."""
+
+CUTS = (1, 3, 4, 4)
+"""Steps of each ``train`` call."""
+
+WINDOW_SECONDS = 0.15
+"""Training time of a timed window, at least."""
+
+GRACE_SECONDS = 0.1
+"""After ``synchronize``; a pool of threads may spin for a moment before it sleeps."""
+
+WATCHED_SECONDS = 0.25
+"""How long an idle process is watched: processor time is counted in steps of 0.01 s."""
+
+LARGEST_IDLE_SHARE = 0.1
+"""Of one core."""
+
+LARGEST_WAIT = 0.3
+"""Of a window, that ``parameters`` may still wait for after ``synchronize``."""
+
+RATIO = (1.5, 2.7)
+"""Of the times of 2N and of N steps; 2 without overhead and noise."""
+
+LONGEST_TIMING = 15.0
+"""Seconds; others use the machine too, so it is tried again until the best figures are right, or for so long."""
+
+
+class NotReached(Exception):
+    """Something that a rung needs was never seen, because the process stopped before: where and why, and its log."""
+
+    def __init__(self, reason: str, log: str = "") -> None:
+        """Keep both."""
+        super().__init__(reason)
+        self.reason, self.log = reason, log
+
+
+@dataclass(frozen=True)
+class Target:
+    """One mode of a backend on one device, with the interpreter of its environment."""
+
+    file: Path
+    python: Path
+    mode: str
+    device: str
+    processors: tuple[int, ...]
+    """Where its workers may run; the number of their threads."""
+
+
+@dataclass
+class Recording:
+    """What came back; ``stopped`` is empty if everything did."""
+
+    example: Example
+    doing: str = "import"
+    status: str = ""
+    stopped: str = ""
+    log: str = ""
+    start_seconds: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)
+    arrays: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """"outputs" and "outputs again" before training, "losses" of every step, "trained outputs" after it."""
+    parameters: dict[str, Parameters] = field(default_factory=dict)
+    """"loaded", "after predict", "one step" and "trained"."""
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """Return an array; raises NotReached if it did not come to that."""
+        self.need(name)
+        return self.arrays[name]
+
+    def weights(self, name: str) -> Parameters:
+        """Return parameters; raises NotReached if it did not come to that."""
+        self.need(name)
+        return self.parameters[name]
+
+    def need(self, name: str) -> None:
+        """Raise NotReached unless ``name`` was reached."""
+        if name not in self.reached:
+            raise NotReached(self.stopped, self.log)
+
+
+@dataclass
+class Timing:
+    """The best of several rounds, in seconds: windows of N and 2N steps, and what comes after a window."""
+
+    steps: int
+    window: float
+    double_window: float
+    wait_after: float
+    """Seconds that ``parameters`` takes longer right after a window than when asked again."""
+    idle_share: float
+    """Processor time per second when nothing is asked for: 1.0 is one busy core."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether ``synchronize`` returns when the work is done, and not before."""
+        proportional = RATIO[0] <= self.double_window / self.window <= RATIO[1]
+        return proportional and self.wait_after <= LARGEST_WAIT * self.window
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing goes on after ``synchronize``."""
+        return self.idle_share <= LARGEST_IDLE_SHARE
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing is left to complain about."""
+        return np.isfinite(self.window) and self.waits and self.is_idle
+
+
+@contextmanager
+def worker(target: Target, folder: Path) -> Iterator[WorkerProcess]:
+    """Start a worker that lives as long as the ``with`` block."""
+    folder.mkdir()
+    environment = machine.worker_environment(len(target.processors))
+    process = WorkerProcess(target.python, folder, folder / "log", environment, list(target.processors), BUDGET)
+    try:
+        process.hello()
+        process.ask("import", file=str(target.file))
+        yield process
+    finally:
+        process.kill()
+
+
+def load(process: WorkerProcess, files: Files, target: Target, device: str) -> Answer:
+    """Ask for ``load``."""
+    return process.ask(
+        "load",
+        model=model_to_json(files.example.model),
+        loss=files.example.loss,
+        sgd=asdict(files.example.sgd),
+        parameters=str(files.folder / "parameters.safetensors"),
+        device=device,
+        mode=target.mode,
+    )
+
+
+def record(target: Target, files: Files, folder: Path, cuts: Sequence[int] = CUTS, train: bool = True) -> Recording:
+    """Take an example from ``load`` to the outputs after training, or to its first outputs only."""
+    recording = Recording(files.example)
+    try:
+        begin = time.perf_counter()
+        with worker(target, folder) as process:
+            recording.start_seconds = time.perf_counter() - begin
+            recording.reached.add("import")
+            _prepare(process, files, target, recording)
+            if train:
+                _train(process, files, recording, cuts)
+    except WorkerError as error:
+        recording.status, recording.stopped = error.status, f"{recording.doing}: {error}"
+        if "NotImplementedError" not in recording.stopped:
+            recording.log = tail(folder / "log")
+    return recording
+
+
+def _prepare(process: WorkerProcess, files: Files, target: Target, recording: Recording) -> None:
+    """Ask for everything that comes before training."""
+    recording.doing = "load"
+    load(process, files, target, target.device)
+    recording.reached.add("load")
+    recording.doing = "describe"
+    recording.settings = process.ask("describe").values["settings"]
+    recording.reached.add("describe")
+    recording.doing = "parameters"
+    _keep_parameters(process, recording, "loaded")
+    recording.doing = "put"
+    put(process, files, "train", len(files.case.features))
+    put(process, files, "test", TEST_CHUNK)
+    process.ask("order", **_order(files))
+    recording.doing = "predict"
+    _keep_outputs(process, files, recording, "outputs")
+    _keep_outputs(process, files, recording, "outputs again")
+    recording.doing = "parameters"
+    _keep_parameters(process, recording, "after predict")
+
+
+def _train(process: WorkerProcess, files: Files, recording: Recording, cuts: Sequence[int]) -> None:
+    """Ask for the full batches, the short one, one more full one, and what has become of the model."""
+    recording.doing = "train and synchronize"
+    losses = []
+    for number, steps in enumerate(cuts):
+        losses.append(_losses(process.ask("train", start=sum(cuts[:number]), steps=steps), steps))
+        if number == 0 and steps == 1:
+            _keep_parameters(process, recording, "one step")
+    recording.arrays["full batches"] = np.concatenate(losses)
+    recording.reached.add("full batches")
+    recording.doing = "train and synchronize with a short batch"
+    losses.append(_losses(process.ask("train_last", epoch=0), 1))
+    losses.append(_losses(process.ask("train", start=0, steps=1), 1))
+    recording.arrays["losses"] = np.concatenate(losses)
+    recording.reached.add("losses")
+    recording.doing = "predict after training"
+    _keep_outputs(process, files, recording, "trained outputs")
+    _keep_parameters(process, recording, "trained")
+
+
+def put(process: WorkerProcess, files: Files, split: str, chunk: int) -> None:
+    """Ask for ``put``."""
+    paths = {name: str(files.folder / f"{split}_{name}.npy") for name in ("features", "labels")}
+    process.ask("put", name=split, chunk=chunk, **paths)
+
+
+def _order(files: Files) -> dict[str, str]:
+    return {name: str(files.folder / f"{name}.npy") for name in ("batches", "last_batches")}
+
+
+def _keep_parameters(process: WorkerProcess, recording: Recording, name: str) -> None:
+    answer = process.ask("parameters")
+    recording.parameters[name] = dict(zip(answer.values["names"], answer.arrays, strict=True))
+    recording.reached.add(name)
+
+
+def _keep_outputs(process: WorkerProcess, files: Files, recording: Recording, name: str) -> None:
+    (outputs,) = process.ask("predict", name="test").arrays
+    _expect("predict", outputs, len(files.case.judged_features))
+    recording.arrays[name] = outputs
+    recording.reached.add(name)
+
+
+def _losses(answer: Answer, steps: int) -> NDArray[np.float32]:
+    (losses,) = answer.arrays
+    _expect("synchronize", losses, steps)
+    if losses.ndim != 1:
+        raise WorkerError("failed", f"synchronize returned an array of shape {losses.shape}; return ({steps},)")
+    return losses
+
+
+def _expect(method: str, array: NDArray[Any], rows: int) -> None:
+    if array.dtype != np.float32 or array.shape[:1] != (rows,):
+        found = f"{array.dtype} of shape {array.shape}"
+        raise WorkerError("failed", f"{method} returned {found}; return a float32 array with {rows} rows")
+
+
+def probe_gpu(target: Target, files: Files, folder: Path) -> tuple[str, str]:
+    """Load on a GPU, then on the CPU if there was none, as ``--device auto`` does; return a status and the reason."""
+    status, reason = "loaded", ""
+    try:
+        with worker(target, folder) as process:
+            try:
+                load(process, files, target, "gpu")
+            except WorkerError as error:
+                status, reason = error.status, str(error)
+                if status == "unavailable" and target.device == "cpu":
+                    load(process, files, target, "cpu")
+    except WorkerError as error:
+        return "failed", str(error)
+    return status, reason
+
+
+def time_windows(target: Target, files: Files, folder: Path) -> Timing:
+    """Time windows of N and 2N steps, and watch the process after each; nothing else should run meanwhile.
+
+    Raises WorkerError as the worker does.
+    """
+    with worker(target, folder) as process:
+        load(process, files, target, target.device)
+        put(process, files, "train", len(files.case.features))
+        process.ask("order", **_order(files))
+        steps = 1
+        while _window(process, steps) and (seconds := _window(process, steps)) < WINDOW_SECONDS:
+            steps = max(2 * steps, min(int(WINDOW_SECONDS / seconds * steps), 16 * steps))
+        _window(process, 2 * steps)
+        timing = Timing(steps, np.inf, np.inf, np.inf, np.inf)
+        begin = time.perf_counter()
+        while not timing.is_right and time.perf_counter() - begin < LONGEST_TIMING:
+            timing.window = min(timing.window, _window(process, steps))
+            timing.idle_share = min(timing.idle_share, _processor_share(process))
+            timing.double_window = min(timing.double_window, _window(process, 2 * steps))
+            waited = process.ask("parameters").seconds - process.ask("parameters").seconds
+            timing.wait_after = min(timing.wait_after, waited)
+        return timing
+
+
+def _window(process: WorkerProcess, steps: int) -> float:
+    return process.ask("train", start=0, steps=steps).seconds
+
+
+def _processor_share(process: WorkerProcess) -> float:
+    time.sleep(GRACE_SECONDS)
+    before, begin = _processor_seconds(process.pid), time.perf_counter()
+    time.sleep(WATCHED_SECONDS)
+    return (_processor_seconds(process.pid) - before) / (time.perf_counter() - begin)
+
+
+def _processor_seconds(pid: int) -> float:
+    """Processor time of a process and all its descendants so far, user and system."""
+    parent = psutil.Process(pid)
+    times = [process.cpu_times() for process in (parent, *parent.children(recursive=True))]
+    return float(sum(time.user + time.system for time in times))
+
+
+def tail(log: Path, lines: int = 12) -> str:
+    """Return the last lines that a worker printed, tracebacks included."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
