@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from collections.abc import Callable
@@ -34,7 +35,7 @@ from backends.contract import (
     Unavailable,
 )
 
-PREDICT_ROWS = 1000  # bounds the memory of predict: the activations of a whole test set would not fit
+PREDICT_ROWS = 1000  # bounds the memory of predict: the activations of a whole test set may be gigabytes
 
 
 class MindSpore(Backend):
@@ -57,7 +58,7 @@ class MindSpore(Backend):
             "threads": _compute_threads(),
             "precision": "float32",
             "context_mode": {ms.GRAPH_MODE: "GRAPH_MODE", ms.PYNATIVE_MODE: "PYNATIVE_MODE"}[ms.get_context("mode")],
-            "mode": self.mode,
+            "onednn_cpu_isa": _onednn_cpu_isa(),
         }
 
     def load(self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str) -> None:
@@ -67,6 +68,10 @@ class MindSpore(Backend):
                 "its GPU plug-ins are for CUDA 11.1 and 11.6"
             )
         self.mode = mode
+        if any(isinstance(layer, Conv2d) for layer in model.layers):
+            # Given AVX-512, MindSpore's oneDNN runs every convolution on its reference loops, 20 to 50 times slower
+            # than the kernels it picks up to AVX2. oneDNN reads this at its first operation, so it is not too late.
+            os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
         ms.set_device("CPU")
         # By default the pool has a thread for every CPU of the machine, whatever the affinity mask says.
         ms.device_context.cpu.op_tuning.threads_num(len(os.sched_getaffinity(0)))
@@ -179,3 +184,10 @@ def _compute_threads() -> int:
     """Count the threads of the pool that runs the kernels: MindSpore itself can only tell what was asked for."""
     names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
     return sum(name.startswith(("ActorThread_", "KernelThread_")) for name in names)
+
+
+def _onednn_cpu_isa() -> str:
+    """Ask oneDNN itself, which is already loaded, for the instruction set it is using."""
+    library = ctypes.CDLL(str(Path(ms.__file__).parent / "lib" / "libdnnl.so.3"))
+    isa = int(library.dnnl_get_effective_cpu_isa())
+    return {0x1: "SSE41", 0x3: "AVX", 0x7: "AVX2"}.get(isa, "AVX512" if isa & 0x20 else hex(isa))

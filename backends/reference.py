@@ -216,36 +216,47 @@ LOSSES: dict[Loss, Callable[[Array, NDArray[Any]], tuple[float, Array]]] = {
 }
 
 
-def forward(model: Model, parameters: Arrays, features: Array) -> tuple[Array, list[Back]]:
-    """Return the model's output ``[n, outputs]`` for features ``[n, *input_shape]``, and every layer's way back."""
+def forward(model: Model, parameters: Arrays, features: Array, rounding: float = 0.0) -> tuple[Array, list[Back]]:
+    """Return the model's output ``[n, outputs]`` for features ``[n, *input_shape]``, and every layer's way back.
+
+    ``rounding`` is a relative error that is put on what every layer gives, to see what rounding would do.
+    """
     x, backs = features, []
     for i, layer in enumerate(model.layers):
         own = {name: parameters[f"{i}.{name}"] for name in ("weight", "bias") if f"{i}.{name}" in parameters}
         x, back = OPERATIONS[type(layer)](layer, own, x)
+        x = rounded(x, rounding)
         backs.append(back)
     return x, backs
 
 
-def backward(backs: list[Back], gradient: Array) -> Arrays:
+def backward(backs: list[Back], gradient: Array, rounding: float = 0.0) -> Arrays:
     """Return the gradient of every parameter, given the way back and the gradient with respect to the model's output.
 
-    The gradient with respect to the features is nobody's business, so it is not computed.
+    The gradient with respect to the features is nobody's business, so it is not computed. ``rounding`` is as in
+    ``forward``.
     """
     gradients: Arrays = {}
     for i in reversed(range(len(backs))):
-        gradients.update({f"{i}.{name}": value for name, value in backs[i].parameters(gradient).items()})
+        own = backs[i].parameters(gradient)
+        gradients.update({f"{i}.{name}": rounded(value, rounding) for name, value in own.items()})
         if i > 0:
-            gradient = backs[i].inputs(gradient)
+            gradient = rounded(backs[i].inputs(gradient), rounding)
     return gradients
 
 
+def rounded(values: Array, rounding: float) -> Array:
+    """Return the values with a relative error, computed in their own precision; zeros stay zeros."""
+    return values * values.dtype.type(1 + rounding) if rounding else values
+
+
 def loss_and_gradients(
-    model: Model, loss: Loss, parameters: Arrays, features: Array, labels: NDArray[Any]
+    model: Model, loss: Loss, parameters: Arrays, features: Array, labels: NDArray[Any], rounding: float = 0.0
 ) -> tuple[float, Arrays]:
     """Return the mean loss of one batch and its gradient with respect to every parameter."""
-    outputs, backs = forward(model, parameters, features)
+    outputs, backs = forward(model, parameters, features, rounding)
     value, gradient = LOSSES[loss](outputs, labels)
-    return value, backward(backs, gradient)
+    return value, backward(backs, gradient, rounding)
 
 
 def update(sgd: SGD, parameters: Arrays, velocities: Arrays, gradients: Arrays) -> None:
@@ -278,9 +289,10 @@ class Training:
         sgd: SGD,
         parameters: Mapping[str, NDArray[Any]],
         dtype: type[np.float64] | type[np.float32] = np.float64,
+        rounding: float = 0.0,
     ) -> None:
         """Start from ``parameters``, float32 or float64, which are copied."""
-        self.model, self.loss, self.sgd, self.dtype = model, loss, sgd, dtype
+        self.model, self.loss, self.sgd, self.dtype, self.rounding = model, loss, sgd, dtype, rounding
         self.parameters: Arrays = {name: np.array(value, dtype) for name, value in parameters.items()}
         self.velocities: Arrays = {}
 
@@ -289,7 +301,7 @@ class Training:
     def step(self, features: NDArray[Any], labels: NDArray[Any]) -> float:
         """Take one step on a batch, and return its loss before the step."""
         value, gradients = loss_and_gradients(
-            self.model, self.loss, self.parameters, features.astype(self.dtype), labels
+            self.model, self.loss, self.parameters, features.astype(self.dtype), labels, self.rounding
         )
         update(self.sgd, self.parameters, self.velocities, gradients)
         return value
@@ -298,7 +310,7 @@ class Training:
     def logits(self, features: NDArray[Any]) -> Array:
         """Return the model's output, ``[n, outputs]`` of ``dtype``, for any number of samples."""
         pieces: list[Any] = [features[i : i + PIECE].astype(self.dtype) for i in range(0, len(features), PIECE)]
-        return np.concatenate([forward(self.model, self.parameters, piece)[0] for piece in pieces])
+        return np.concatenate([forward(self.model, self.parameters, piece, self.rounding)[0] for piece in pieces])
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Materials:
             initial=load_file(self.parameters),
             features=features,
             labels=labels,
-            batches=self._order(),
+            batches=list(self._order()),
             steps=self.total_steps,
             judged_features=np.load(self.judged_features, allow_pickle=False),
             judged_labels=np.load(self.judged_labels, allow_pickle=False),

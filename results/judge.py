@@ -1,32 +1,39 @@
 """The judge of equal work: what float64 says an experiment does, and how far honest float32 may be from it.
 
-The tolerance follows the experiment. Beside the float64 reference, copies of it train in float32, from initial weights
-that are moved by one unit in the last place each. Their distance from float64 is what float32 rounding does to this
-experiment, amplified by its own chaos. A contestant may be off by ``MULTIPLE`` times the largest such distance, and by
-one rounding of the quantity itself in addition. TorchBench accepts results in the same way ("no worse than a multiple
-of the float32 baseline's own error against float64"); here it is done for whole training runs.
+The tolerance follows the experiment. Beside the float64 reference, copies of it train in float32: from initial weights
+that are moved by one unit in the last place each, and with everything rounded to nearest, away from zero, or towards
+zero. Their distance from float64 is what float32 rounding does to this experiment, amplified by its own chaos. To
+repeat a computation with other rounding directions is Kahan's advice for finding out how much rounding matters ("How
+futile are mindless assessments of roundoff in floating-point computation?", 2006); a bias of one rounding stands for
+what the exponentials and sums of real libraries do. A contestant may be off by ``MULTIPLE`` times the largest
+distance, one rounding of the quantity itself included. TorchBench judges in the same way, by a multiple of the float32
+baseline's own error against float64; here it is done for whole training runs.
 """
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from backends import contract
 from backends.reference import Training
-
-COPIES = 3
-"""Float32 copies of the reference."""
 
 MULTIPLE = 5.0
 """How many times the largest distance among the copies a contestant may be off."""
 
 ROUNDING = float(np.finfo(np.float32).eps)
+
+COPIES = (0.0, ROUNDING, -ROUNDING)
+"""Relative errors that the float32 copies put on every layer's output and every gradient."""
 
 STEPS_TO_ESTIMATE = 4
 """Steps after which the judge decides how many it can afford."""
@@ -83,7 +90,7 @@ class Case:
     initial: contract.Parameters
     features: NDArray[np.float32]
     labels: NDArray[Any]
-    batches: Iterable[NDArray[np.int64]]
+    batches: Sequence[NDArray[np.int64]]
     steps: int
     judged_features: NDArray[np.float32]
     judged_labels: NDArray[Any]
@@ -94,21 +101,20 @@ def judge(case: Case, budget: float) -> Judgement:
     begin = time.perf_counter()
     runs = [Training(case.model, case.loss, case.sgd, case.initial)]
     generator = np.random.default_rng(0)
-    for _ in range(COPIES):
-        runs.append(Training(case.model, case.loss, case.sgd, _moved(case.initial, generator), np.float32))
-    logits = [run.logits(case.judged_features) for run in runs]
-    losses: list[list[float]] = []
-    first_step = [run.parameters for run in runs]
-    steps = case.steps
-    for batch in case.batches:
-        if len(losses) == steps:
-            break
-        losses.append([run.step(case.features[batch], case.labels[batch]) for run in runs])
-        if len(losses) == 1:
-            first_step = [dict(run.parameters) for run in runs]
-        if len(losses) == STEPS_TO_ESTIMATE:
-            steps = min(steps, _affordable(time.perf_counter() - begin, budget))
-    trained = [run.logits(case.judged_features) for run in runs]
+    for rounding in COPIES:
+        runs.append(Training(case.model, case.loss, case.sgd, _moved(case.initial, generator), np.float32, rounding))
+    # One thread for each run, rather than several for each matrix product, is the faster way to share the cores.
+    with threadpool_limits(1), ThreadPoolExecutor(len(runs)) as pool:
+        logits = list(pool.map(lambda run: run.logits(case.judged_features), runs))
+        train = functools.partial(_train, case)
+        losses = list(pool.map(train, runs, repeat(range(1))))
+        first_step = [dict(run.parameters) for run in runs]
+        estimate = range(1, min(case.steps, STEPS_TO_ESTIMATE))
+        losses = [a + b for a, b in zip(losses, pool.map(train, runs, repeat(estimate)), strict=True)]
+        steps = min(case.steps, _affordable(time.perf_counter() - begin, budget))
+        rest = range(estimate.stop, steps)
+        losses = [a + b for a, b in zip(losses, pool.map(train, runs, repeat(rest)), strict=True)]
+        trained = list(pool.map(lambda run: run.logits(case.judged_features), runs))
     trained_logits = _expect(trained)
     decisions = None
     if case.loss == "cross-entropy":
@@ -118,11 +124,15 @@ def judge(case: Case, budget: float) -> Judgement:
         initial=case.initial,
         logits=_expect(logits),
         first_step={name: _expect([parameters[name] for parameters in first_step]) for name in case.initial},
-        losses=_expect_curve(np.array(losses)),
+        losses=_expect_curve(np.array(losses).T),
         trained_logits=trained_logits,
         decisions=decisions,
         seconds=time.perf_counter() - begin,
     )
+
+
+def _train(case: Case, run: Training, steps: range) -> list[float]:
+    return [run.step(case.features[batch], case.labels[batch]) for batch in case.batches[steps.start : steps.stop]]
 
 
 def _moved(parameters: contract.Parameters, generator: np.random.Generator) -> contract.Parameters:
