@@ -48,6 +48,7 @@ class MindSpore(Backend):
     devices = ("cpu",)
 
     def describe(self) -> dict[str, Any]:
+        """Versions and settings in force."""
         return {
             "versions": {
                 "mindspore": ms.__version__,
@@ -62,6 +63,7 @@ class MindSpore(Backend):
         }
 
     def load(self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str) -> None:
+        """Build the cells, set their parameters, and prepare the step and the forward pass of the mode."""
         if device != "cpu":
             raise Unavailable(
                 "the MindSpore package on PyPI computes on CPU and Ascend only: "
@@ -69,8 +71,8 @@ class MindSpore(Backend):
             )
         self.mode = mode
         if any(isinstance(layer, Conv2d) for layer in model.layers):
-            # Given AVX-512, MindSpore's oneDNN runs every convolution on its reference loops, 20 to 50 times slower
-            # than the kernels it picks up to AVX2. oneDNN reads this at its first operation, so it is not too late.
+            # On AVX-512, MindSpore asks oneDNN for layouts that leave every convolution to its reference loops:
+            # training is 10 to 25 times slower than with the kernels up to AVX2. oneDNN reads this at its first use.
             os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
         ms.set_device("CPU")
         # By default the pool has a thread for every CPU of the machine, whatever the affinity mask says.
@@ -93,10 +95,12 @@ class MindSpore(Backend):
         self.loops: dict[int, Callable[..., Any]] = {}
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Any:
+        """Return the data set as two tensors."""
         # Tensor(array) may share memory with the array: these copies are ours alone, and writable.
         return Tensor(np.array(features)), Tensor(np.array(labels))
 
     def train(self, data: Any, batches: NDArray[np.int64]) -> Any:
+        """Return one tensor of losses (graph), or a list of scalar tensors (pynative)."""
         features, labels = data
         indices = batches.astype(np.int32)
         if self.mode == "pynative":
@@ -107,6 +111,7 @@ class MindSpore(Backend):
         return self.loops[size](features, labels, Tensor(indices))
 
     def synchronize(self, handle: Any) -> NDArray[np.float32]:
+        """Wait by reading every parameter and every loss: mindspore.runtime.synchronize does nothing on the CPU."""
         for parameter in self.network.trainable_params():
             parameter.asnumpy()
         if self.mode == "graph":
@@ -114,11 +119,13 @@ class MindSpore(Backend):
         return np.array([loss.asnumpy() for loss in handle], np.float32)
 
     def predict(self, data: Any) -> NDArray[np.float32]:
+        """Return the logits, computed PREDICT_ROWS samples at a time."""
         features, _ = data
         parts = [features[start : start + PREDICT_ROWS] for start in range(0, len(features), PREDICT_ROWS)]
         return np.concatenate([self.forward(part).asnumpy() for part in parts])
 
     def parameters(self) -> Parameters:
+        """Return copies of the parameters."""
         return {parameter.name: np.array(parameter.asnumpy()) for parameter in self.network.trainable_params()}
 
 

@@ -20,8 +20,10 @@ from benchmarks.materials import hash_arrays
 from benchmarks.plan import Cell
 from benchmarks.scoring import Score, score
 from benchmarks.worker_process import Answer, WorkerError, WorkerProcess
+from results.audit import Audit, continue_from
+from results.checks import SLOWEST_AUDIT, contradictions
 from results.judge import Judgement
-from results.ladder import Evidence, Rung, walk
+from results.ladder import Evidence, Rung, after_the_last_epoch, walk
 from results.record import Epoch, Run, Status, Window
 
 LONGEST_TRAINING_WINDOW = 100
@@ -30,6 +32,23 @@ LONGEST_TRAINING_WINDOW = 100
 AIMED_TIMED_WINDOW = 0.1
 """Seconds; the round trip to the worker takes about 0.1 ms, a thousandth of it."""
 
+DOUBLED = (1.4, 2.9)
+"""How many times as long twice the steps may take."""
+
+LONGEST_TO_DOUBLE = 1.0
+"""Seconds; a longer window is one call of ``train`` anyway, as in the training."""
+
+TRIES = 5
+"""A check that a noisy machine can fail is tried so many times."""
+
+IDLE_CHECK = 0.05
+"""Seconds after a window in which the worker has nothing to do; processor time is counted in ticks of 0.01 s."""
+
+AUDIT_BUDGET = 0.2
+"""Seconds that the reference may go on training after a worker's last epoch."""
+
+QUEUED = 3
+"""Calls of ``train``, of one step each, that the audit makes before it synchronizes."""
 
 PREDICTION_CHUNK = 1000
 """Samples that are predicted at once."""
@@ -180,6 +199,8 @@ class CellRun:
         """
         while (seconds := self._timed("warm-up", 0)) < AIMED_TIMED_WINDOW:
             self._window_calls = math.ceil(self._window_calls * AIMED_TIMED_WINDOW / seconds)
+        self._check_doubling(seconds)
+        self._check_idle()
 
     @_ends_on_failure
     def timed_window(self, turn: int) -> None:
@@ -191,7 +212,8 @@ class CellRun:
 
     @_ends_on_failure
     def finish(self) -> None:
-        """Read the peak memory, sum up, walk the ladder, and end the run."""
+        """Audit, read the peak memory, sum up, walk the ladder, cross-check, and end the run."""
+        audit = self._audit()
         self._describe()  # again: some settings can be read back only after the work
         self.record.peak_memory_bytes = self._ask("finish", "memory").values["peak"]
         kept = [window for window in self.record.window_rows if window.kept]
@@ -204,11 +226,16 @@ class CellRun:
         if len(self._predict_rates) > 1:
             self.record.predict_samples_per_second = float(np.median(self._predict_rates[1:]))
         self.record.losses = np.concatenate(self._losses)
-        rungs = self._walk()
-        if rungs[-1].holds:
-            self.end("ok", "")
-        else:
+        rungs = self._walk(audit)
+        assert self._worker  # noqa: S101 - alive
+        found = contradictions(self.record, time.perf_counter() - self._worker.started)
+        if not rungs[-1].holds:
             self.end("not-equivalent", str(rungs[-1]))
+        elif found:
+            self.record.comparable = False
+            self.end("failed", f"the row contradicts itself: {'; '.join(found)}")
+        else:
+            self.end("ok", "")
 
     def end(self, status: Status, reason: str) -> None:
         """End the run and its worker, if it has one."""
@@ -308,10 +335,63 @@ class CellRun:
         (outputs,) = self._ask("ladder", "predict", name="judged").arrays
         return outputs
 
-    def _walk(self) -> list[Rung]:
+    def _check_doubling(self, seconds: float) -> None:
+        """Twice the steps take about twice the time, or what is timed is not the work."""
+        if seconds > LONGEST_TO_DOUBLE:
+            return
+        once, twice = [seconds], []
+        for _ in range(TRIES):
+            twice.append(self._timed("warm-up", 0, times=2))
+            ratio = min(twice) / min(once)
+            if DOUBLED[0] <= ratio <= DOUBLED[1]:
+                return
+            once.append(self._timed("warm-up", 0))
+        raise WorkerError("failed", f"the row contradicts itself: twice the steps take {ratio:.1f} times as long")
+
+    def _check_idle(self) -> None:
+        """After a window the worker is idle, or it works outside of the time that is taken."""
+        assert self._worker  # noqa: S101 - alive
+        for _ in range(TRIES):
+            self._timed("warm-up", 0)
+            before = self._worker.cpu_seconds()
+            time.sleep(IDLE_CHECK)
+            busy = (self._worker.cpu_seconds() - before) / IDLE_CHECK
+            if busy < 0.5:
+                return
+        raise WorkerError(
+            "failed", f"the row contradicts itself: after synchronize, {busy:.1f} processors are still busy"
+        )
+
+    def _audit(self) -> Audit:
+        """Have the worker train once more as in a timed window; again if that was slower than when it was timed."""
+        timed = [window.seconds for window in self.record.window_rows if window.kept]
+        for _ in range(TRIES):
+            audit = self._audit_once()
+            if not timed or audit.seconds <= SLOWEST_AUDIT * float(np.median(timed)):
+                break
+        return audit
+
+    def _audit_once(self) -> Audit:
+        """Train one step, a few that are queued, and what a timed window trains, with the parameters in between."""
+        materials = self.cell.materials
+        order = np.load(materials.batches, mmap_mode="r", allow_pickle=False)
+        parameters, losses, start = {0: self._parameters()}, [], 0
+        for steps, calls in ((1, 1), (1, QUEUED), (self._call_steps, self._window_calls)):
+            answer = self._ask("ladder", "train", start=start, steps=steps, calls=calls)
+            losses.append(self._losses_of(answer, steps * calls))
+            start += steps * calls
+            parameters[start] = self._parameters()
+        self._window("audit", 0, answer, steps * calls, materials.experiment.batch_size)
+        batches = order[np.arange(start) % len(order)]
+        return Audit(list(batches), np.concatenate(losses), parameters, answer.seconds)
+
+    def _walk(self, audit: Audit) -> list[Rung]:
         """Compare what the run showed with the judgement, and keep the result in the record."""
         begin = time.perf_counter()
         rungs = walk(Evidence(losses=self.record.losses, **self._evidence), self._judgement)
+        if rungs[-1].holds:
+            continuation = continue_from(self.cell.materials.case(), audit, AUDIT_BUDGET)
+            rungs.append(after_the_last_epoch(audit, continuation))
         self.record.comparable = rungs[-1].holds
         self.record.rung = "" if rungs[-1].holds else rungs[-1].name
         self.record.ladder = [asdict(rung) for rung in rungs]
@@ -321,13 +401,18 @@ class CellRun:
         self.record.ladder_seconds = (self.record.ladder_seconds or 0.0) + time.perf_counter() - begin
         return rungs
 
-    def _timed(self, kind: Literal["warm-up", "timed"], turn: int) -> float:
-        materials = self.cell.materials
-        steps = min(LONGEST_TRAINING_WINDOW, materials.full_steps)
-        calls = self._window_calls
+    @property
+    def _call_steps(self) -> int:
+        """Steps of every call of ``train`` in a timed window: as many as in the training."""
+        return min(LONGEST_TRAINING_WINDOW, self.cell.materials.full_steps)
+
+    def _timed(self, kind: Literal["warm-up", "timed"], turn: int, times: int = 1) -> float:
+        steps, calls = self._call_steps, times * self._window_calls
         answer = self._ask("timed", "train", start=turn * calls * steps, steps=steps, calls=calls)
-        self._losses_of(answer, calls * steps)
-        self._window(kind, turn, answer, calls * steps, materials.experiment.batch_size)
+        losses = self._losses_of(answer, calls * steps)
+        self._window(kind, turn, answer, calls * steps, self.cell.materials.experiment.batch_size)
+        if not np.isfinite(losses).all():
+            raise WorkerError("diverged", "a training loss in a timed window, after the last epoch, is not finite")
         return answer.seconds
 
     def _losses_of(self, answer: Answer, steps: int) -> NDArray[np.float32]:
@@ -337,7 +422,7 @@ class CellRun:
         return losses
 
     def _window(
-        self, kind: Literal["training", "warm-up", "timed"], turn: int, answer: Answer, steps: int, batch: int
+        self, kind: Literal["training", "warm-up", "timed", "audit"], turn: int, answer: Answer, steps: int, batch: int
     ) -> None:
         started = time.perf_counter() - answer.seconds - self._session_start
         self.record.window_rows.append(

@@ -1,7 +1,10 @@
-"""The command line: lockstep run, list, table, schema."""
+"""The command line: lockstep run, list, table, schema, new-backend."""
 
 from __future__ import annotations
 
+import keyword
+import logging
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -146,8 +149,25 @@ def schema() -> None:
     sys.stdout.write(experiments.json_schema())
 
 
+@app.command("new-backend")
+def new_backend(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the backend, a Python identifier.")],
+) -> None:
+    """Write NAME.py into this folder: a backend's file, with a message in every method that says what to write."""
+    path = Path(f"{name}.py")
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise InputError(f"new-backend {name}: the name has to be a Python identifier, such as my_framework")
+    if path.exists() or name in environments.names():
+        raise InputError(f"new-backend {name}: there is a {path} already; take another name")
+    class_name = "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "NewBackend"
+    path.write_text((environments.FOLDER / "skeleton.txt").read_text().replace("CLASS_NAME", class_name))
+    print(f"{path} written; now make 'nox -s check -- {path.absolute()}' pass (see {environments.FOLDER}/README.md)")
+
+
 def main() -> None:
     """Run the command line; every foreseen error is one line on stderr."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("lockstep").setLevel(logging.INFO)
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except typer.TyperException as error:
@@ -174,5 +194,7 @@ def pythons_given(entries: list[str], backends: list[str]) -> dict[str, str]:
         name, equals, path = entry.partition("=")
         if not equals or not path or name not in known:
             raise InputError(f"--python {entry}: write NAME=PATH, with NAME one of {', '.join(known)}")
+        if path != "current" and shutil.which(path) is None:
+            raise InputError(f"--python {entry}: {path!r} is no executable file; give a path, or 'current'")
         pythons[name] = path
     return pythons

@@ -23,7 +23,7 @@ JUDGE_BUDGET = 12.0
 """Seconds that the float64 reference and its copies may train for one experiment."""
 
 TURNS = 10
-"""Timed windows of each worker in a round."""
+"""Timed windows of each worker in a round, unless the options say otherwise."""
 
 
 class Progress(Protocol):
@@ -55,6 +55,8 @@ class Options:
     repeats: int
     threads: int
     timeout: float
+    turns: int = TURNS
+    """Timed windows of each worker in a round; 0 walks the ladder only."""
 
 
 class Session:
@@ -121,13 +123,13 @@ class Session:
         with ThreadPoolExecutor(len(machine.physical_cores())) as pool:
             list(pool.map(_import, runs))
         for run in runs:
-            for step in (run.prepare, run.train, run.warm_up):
+            for step in (run.prepare, run.train, *([run.warm_up] if self._options.turns else [])):
                 with run.turn():
                     step()
             if not run.alive:
                 self._ended(run.record)
-        for turn in range(1, TURNS + 1):
-            self._progress.turns(comparison, turn, TURNS)
+        for turn in range(1, self._options.turns + 1):
+            self._progress.turns(comparison, turn, self._options.turns)
             for run in runs if turn % 2 else reversed(runs):
                 with run.turn():
                     run.timed_window(turn)

@@ -102,7 +102,7 @@ def judge(case: Case, budget: float) -> Judgement:
     runs = [Training(case.model, case.loss, case.sgd, case.initial)]
     generator = np.random.default_rng(0)
     for rounding in COPIES:
-        runs.append(Training(case.model, case.loss, case.sgd, _moved(case.initial, generator), np.float32, rounding))
+        runs.append(Training(case.model, case.loss, case.sgd, moved(case.initial, generator), np.float32, rounding))
     # One thread for each run, rather than several for each matrix product, is the faster way to share the cores.
     with threadpool_limits(1), ThreadPoolExecutor(len(runs)) as pool:
         logits = list(pool.map(lambda run: run.logits(case.judged_features), runs))
@@ -115,16 +115,16 @@ def judge(case: Case, budget: float) -> Judgement:
         rest = range(estimate.stop, steps)
         losses = [a + b for a, b in zip(losses, pool.map(train, runs, repeat(rest)), strict=True)]
         trained = list(pool.map(lambda run: run.logits(case.judged_features), runs))
-    trained_logits = _expect(trained)
+    trained_logits = expect(trained)
     decisions = None
     if case.loss == "cross-entropy":
         decisions = _decisions(trained_logits, case.judged_labels)
     return Judgement(
         steps=steps,
         initial=case.initial,
-        logits=_expect(logits),
-        first_step={name: _expect([parameters[name] for parameters in first_step]) for name in case.initial},
-        losses=_expect_curve(np.array(losses).T),
+        logits=expect(logits),
+        first_step={name: expect([parameters[name] for parameters in first_step]) for name in case.initial},
+        losses=expect_curve(np.array(losses).T),
         trained_logits=trained_logits,
         decisions=decisions,
         seconds=time.perf_counter() - begin,
@@ -135,7 +135,7 @@ def _train(case: Case, run: Training, steps: range) -> list[float]:
     return [run.step(case.features[batch], case.labels[batch]) for batch in case.batches[steps.start : steps.stop]]
 
 
-def _moved(parameters: contract.Parameters, generator: np.random.Generator) -> contract.Parameters:
+def moved(parameters: contract.Parameters, generator: np.random.Generator) -> contract.Parameters:
     """Move every weight to the next float32 above or below it."""
     return {
         name: np.nextafter(values, np.where(generator.random(values.shape) < 0.5, -np.inf, np.inf).astype(np.float32))
@@ -149,7 +149,7 @@ def _affordable(seconds: float, budget: float) -> int:
     return steps if steps < LONG else steps // LONG * LONG
 
 
-def _expect(values: list[Array]) -> Expectation:
+def expect(values: list[Array]) -> Expectation:
     """Take the first as right, and one tolerance for all numbers from the largest distance of any of the others."""
     right = values[0]
     distance = max(float(np.max(np.abs(copy - right))) for copy in values[1:])
@@ -157,7 +157,7 @@ def _expect(values: list[Array]) -> Expectation:
     return Expectation(right, np.array(MULTIPLE * (distance + ROUNDING * largest)))
 
 
-def _expect_curve(values: Array) -> Expectation:
+def expect_curve(values: Array) -> Expectation:
     """The same for ``[steps, runs]``, step by step: what was possible at one step stays possible after it."""
     right = values[:, 0]
     distance = np.abs(values[:, 1:] - right[:, None]).max(axis=1)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends import contract
+from results.audit import Audit, Continuation
 from results.judge import Expectation, Judgement
 
 
@@ -57,6 +58,17 @@ def walk(evidence: Evidence, judgement: Judgement) -> list[Rung]:
     return rungs
 
 
+def after_the_last_epoch(audit: Audit, continuation: Continuation) -> Rung:
+    """Climb the rung above the others: the worker still trains as it did. It is not part of ``walk``."""
+    name = "training after the last epoch"
+    rungs = [_compare(name, audit.losses[: len(continuation.losses.values)], continuation.losses, "step")]
+    for steps, expected in continuation.parameters.items():
+        for parameter, values in expected.items():
+            rung = _compare(name, audit.parameters[steps][parameter], values, "")
+            rungs.append(Rung(name, rung.figure, rung.tolerance, f"first left at {_layer(parameter)}, step {steps}"))
+    return _first_to_leave(rungs)
+
+
 def _weights(evidence: Evidence, judgement: Judgement) -> Rung:
     """Weights in = weights out, to the bit; the figure is the number of weights that are not."""
     name = "weights in = out"
@@ -91,8 +103,7 @@ def _first_step(evidence: Evidence, judgement: Judgement) -> Rung:
             return Rung("weights after one step", np.inf, 0, f"{_layer(parameter)} is missing or has another shape")
         rung = _compare("weights after one step", values, expected, "")
         rungs.append(Rung(rung.name, rung.figure, rung.tolerance, f"first left at {_layer(parameter)}"))
-    left = [rung for rung in rungs if not rung.holds]
-    return left[0] if left else max(rungs, key=lambda rung: rung.figure / rung.tolerance)
+    return _first_to_leave(rungs)
 
 
 def _loss_curve(evidence: Evidence, judgement: Judgement) -> Rung:
@@ -111,6 +122,12 @@ def _accuracy(evidence: Evidence, judgement: Judgement) -> Rung:
     correct = int((evidence.trained_logits.argmax(axis=1) == decisions.labels).sum())
     figure, tolerance = abs(correct - decisions.correct), decisions.ambiguous
     return Rung("test accuracy", figure / len(decisions.labels), tolerance / len(decisions.labels), "")
+
+
+def _first_to_leave(rungs: list[Rung]) -> Rung:
+    """Choose among comparisons of several arrays; if all hold, the one that is furthest off in units of its tolerance."""
+    left = [rung for rung in rungs if not rung.holds]
+    return left[0] if left else max(rungs, key=lambda rung: rung.figure / rung.tolerance)
 
 
 def _compare(name: str, values: NDArray[np.float32], expected: Expectation, unit: str) -> Rung:

@@ -30,7 +30,7 @@ class Epoch:
 class Window:
     """Consecutive steps that were timed as one, from before the first to after ``synchronize``."""
 
-    kind: Literal["training", "warm-up", "timed"]
+    kind: Literal["training", "warm-up", "timed", "audit"]
     turn: int
     """Number of the turn among the workers of the comparison (timed windows), or of the epoch (training)."""
     started: float

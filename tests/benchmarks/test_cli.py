@@ -1,0 +1,126 @@
+"""The command line as a user meets it: in a process of its own, with exit codes, and one line for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+Ended = subprocess.CompletedProcess[str]
+Lockstep = Callable[..., Ended]
+
+
+@pytest.fixture
+def lockstep(tmp_path: Path) -> Lockstep:
+    def lockstep(*arguments: str, **variables: str) -> Ended:
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), **variables}
+        environment.pop("COLUMNS", None)
+        command = [sys.executable, "-c", "from benchmarks.cli import main; main()", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+    return lockstep
+
+
+def assert_one_line(ended: Ended, *expected: str) -> None:
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert "Traceback" not in ended.stderr + ended.stdout
+    for part in expected:
+        assert part in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--epochs", "0"], ["epochs", "greater than or equal to 1"]),
+        (["--epochs", "many"], ["epochs", "integer"]),
+        (["--nonsense"], ["--nonsense"]),
+        (["--device", "tpu"], ["tpu", "cpu"]),
+        (["--backend", "tensorflow"], ["tensorflow", "pytorch"]),
+        (["--backend", "missing.py"], ["missing.py", "No such file"]),
+        (["--mode", "turbo"], ["turbo", "eager"]),
+        (["--threads", "100000"], ["100000", "processors"]),
+        (["--python", "reference"], ["NAME=PATH"]),
+        (["--python", "reference=/no/python"], ["/no/python"]),
+        (["--batch-size", "100000"], ["batch_size", "100,000", "1,294"]),
+        (["--repeats", "0"], ["repeats"]),
+    ],
+)
+def test_bad_arguments_get_one_line_and_write_nothing(
+    lockstep: Lockstep, tmp_path: Path, arguments: list[str], expected: list[str]
+) -> None:
+    results = tmp_path / "results"
+    assert_one_line(lockstep("run", "digits-mlp", "--results", str(results), *arguments), *expected)
+    assert not results.exists()
+
+
+def test_a_bad_experiment_file_gets_one_line_with_file_key_and_remedy(lockstep: Lockstep, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'description = "mine"\nlayers = [{ layer = "flatten" }, { layer = "linear", outputs = 2 }]\n'
+        'loss = "cross-entropy"\nbatch_size = 2\nepochs = 1\n[data]\nname = "picture-folder"\npath = "nowhere"\n'
+        "size = [8, 8]\n[sgd]\nlearning_rate = 0.1\n"
+    )
+    ended = lockstep("run", "mine.toml", "--results", "out")
+    assert_one_line(ended, "nowhere", "data.path")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_users_own_file_and_backend_work_by_path(lockstep: Lockstep, tmp_path: Path, write_backend) -> None:
+    backend = write_backend("mine")
+    experiment = tmp_path / "small.toml"
+    source = Path(__file__).parents[2] / "benchmarks" / "digits-mlp.toml"
+    experiment.write_text(source.read_text().replace("epochs = 10", "epochs = 1"))
+    arguments = ["small.toml", "--backend", str(backend), "--python", "mine=current", "--repeats", "1", "--threads", "1"]
+    ended = lockstep("run", *arguments, "--results", "out")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "small on cpu" in ended.stdout
+    assert "mine" in ended.stdout
+    assert max(map(len, ended.stdout.splitlines())) <= 400
+    tables = [line for line in ended.stdout.splitlines() if line.startswith((" ", "─"))]
+    assert max(map(len, tables)) <= 80
+
+    shown = lockstep("table", "--results", "out")
+    assert "mine" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    table = lockstep("table", "--results", "out", "--format", "csv")
+    assert list(pd.read_csv(StringIO(table.stdout))["status"]) == ["ok"]
+    assert json.loads(lockstep("table", "--results", "out", "--format", "json").stdout)[0]["backend"] == "mine"
+    assert lockstep("table", "--results", "out", "--format", "markdown").stdout.startswith("|")
+    lockstep("table", "--results", "out", "--format", "parquet", "--output", "runs.parquet")
+    assert len(pd.read_parquet(tmp_path / "runs.parquet")) == 1
+    assert_one_line(lockstep("table", "--results", "out", "--format", "parquet"), "--output")
+
+
+def test_a_failed_run_gives_exit_code_1(lockstep: Lockstep, write_backend) -> None:
+    backend = write_backend("dying", "def train(self, data, batches):\n    os._exit(3)")
+    arguments = ["--backend", str(backend), "--python", "dying=current", "--repeats", "1"]
+    ended = lockstep("run", "linear-regression", *arguments, "--results", "out")
+    assert ended.returncode == 1
+    assert "exited with code 3" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_a_table_of_nothing_says_what_to_do(lockstep: Lockstep) -> None:
+    assert_one_line(lockstep("table", "--results", "empty"), "empty", "lockstep run")
+
+
+def test_the_list_imports_no_framework(lockstep: Lockstep, tmp_path: Path) -> None:
+    for name in ("torch", "jax", "mindspore"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('a framework was imported')")
+    ended = lockstep("list", PYTHONPATH=str(tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    for word in ("digits-mlp", "pytorch", "pynative", "scan", "environment", "cpu"):
+        assert word in ended.stdout
+
+
+def test_help_is_shown_without_arguments_and_on_request(lockstep: Lockstep) -> None:
+    assert "run" in lockstep().stdout
+    assert "--repeats" in lockstep("run", "--help").stdout
