@@ -24,6 +24,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def check(session: nox.Session) -> None:
+    """Take a backend through the contract: name it, or its file, after --; '-- --help' shows the options."""
+    session.install("-e", ".", "--group", "dev")
+    session.run("python", "-m", "tests.conformance", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and types."""
     session.install("-e", ".", "--group", "dev", "--group", "lint")

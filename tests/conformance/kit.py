@@ -1,7 +1,7 @@
 """The conformance kit: takes each mode of a backend through the contract, in the backend's own environment.
 
 ``load`` is called once per process, so every example has a fresh one. Most of them run side by side on one core each;
-what is timed, and what could differ from run to run because of its threads, runs alone on all cores.
+the two whose equality is checked have all cores, where threads could make a difference, and what is timed runs alone.
 """
 
 from __future__ import annotations
@@ -65,16 +65,20 @@ class Kit:
         begin = time.perf_counter()
         cores = machine.physical_cores()
         target = Target(backend.path, python, mode, device, tuple(cores))
-        recordings = {REPEATED: recording.record(target, self._files[REPEATED], self._new_folder())}
-        repeated = recording.record(target, self._files[REPEATED], self._new_folder())
+        with ThreadPoolExecutor(2) as pair:
+            twice = [pair.submit(recording.record, target, self._files[REPEATED], self._new_folder()) for _ in range(2)]
+        first, repeated = (future.result() for future in twice)
         timing = self._timing(target)
         with SideBySide(target, cores) as pool:
-            others = [name for name in self._files if name != REPEATED]
-            running = {name: pool.submit(recording.record, self._files[name], self._new_folder()) for name in others}
+            running = {
+                name: pool.submit(recording.record, files, self._new_folder())
+                for name, files in self._files.items()
+                if name != REPEATED
+            }
             whole = pool.submit(recording.record, self._files[CUT], self._new_folder(), (STEPS,))
             single_steps = pool.submit(recording.record, self._files[CUT], self._new_folder(), (1,) * STEPS)
             gpu = pool.submit(recording.probe_gpu, self._files[CUT], self._new_folder())
-            recordings = {name: running[name].result() for name in others} | recordings
+            recordings = {name: running[name].result() if name in running else first for name in self._files}
             wrong_layers = self._wrong_layers(recordings, pool)
         evidence = Evidence(
             files=self._files,
@@ -94,7 +98,7 @@ class Kit:
         try:
             return recording.time_windows(target, self._speed, self._new_folder())
         except WorkerError as error:
-            return f"train and synchronize: {error}"
+            return str(error)
 
     def _wrong_layers(self, recordings: Mapping[str, Recording], pool: SideBySide) -> dict[str, str]:
         """For each example with wrong outputs, find the first wrong layer by loading the model's beginnings alone."""

@@ -27,6 +27,9 @@ CUTS = (1, 3, 4, 4)
 WINDOW_SECONDS = 0.15
 """Training time of a timed window, at least."""
 
+WARM_UPS = 3
+"""Windows of each length before it is timed: a compiler may compile twice."""
+
 GRACE_SECONDS = 0.1
 """After ``synchronize``; a pool of threads may spin for a moment before it sleeps."""
 
@@ -278,9 +281,10 @@ def time_windows(target: Target, files: Files, folder: Path) -> Timing:
         put(process, files, "train", len(files.case.features))
         process.ask("order", **_order(files))
         steps = 1
-        while _window(process, steps) and (seconds := _window(process, steps)) < WINDOW_SECONDS:
-            steps = max(2 * steps, min(int(WINDOW_SECONDS / seconds * steps), 16 * steps))
-        _window(process, 2 * steps)
+        while (seconds := min(_window(process, steps) for _ in range(WARM_UPS))) < WINDOW_SECONDS:
+            steps = max(2 * steps, min(int(1.2 * WINDOW_SECONDS / seconds * steps), 16 * steps))
+        for _ in range(WARM_UPS):
+            _window(process, 2 * steps)
         timing = Timing(steps, np.inf, np.inf, np.inf, np.inf)
         begin = time.perf_counter()
         while not timing.is_right and time.perf_counter() - begin < LONGEST_TIMING:

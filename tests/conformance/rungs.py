@@ -121,6 +121,7 @@ def describe(evidence: Evidence) -> Finding:
     settings = recording.settings
     kinds: dict[str, Any] = {"versions": dict, "device": str, "threads": int | None, "precision": str}
     wrong = [name for name, kind in kinds.items() if name not in settings or not isinstance(settings[name], kind)]
+    wrong += ["threads"] if settings.get("threads") == 0 else []
     if wrong:
         advice = (
             'return at least {"versions": {"package": "1.2"}, "device": "cpu", "threads": 4, "precision": "float32"}'
@@ -133,6 +134,7 @@ def describe(evidence: Evidence) -> Finding:
 
 def gpu(evidence: Evidence) -> Finding:
     """A GPU that is not there, or not supported, is Unavailable with a reason; the CPU can be loaded after that."""
+    next(iter(evidence.recordings.values())).need("load")
     status, reason = evidence.gpu
     expected = evidence.gpu_declared and has_nvidia_gpu()
     if status == "unavailable" and reason:
