@@ -1,5 +1,9 @@
 """The commands of lockstep's users and developers: ``nox --list`` shows them."""
 
+import os
+import sys
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -12,7 +16,7 @@ nox.options.sessions = ["tests"]
 def bench(session: nox.Session) -> None:
     """Run the experiments on every framework; arguments after -- go to 'lockstep run'."""
     session.install("-e", ".")
-    session.run("lockstep", "run", *session.posargs)
+    _become(session, "lockstep", "run", *session.posargs)
 
 
 @nox.session
@@ -27,7 +31,14 @@ def tests(session: nox.Session) -> None:
 def check(session: nox.Session) -> None:
     """Take a backend through the contract: name it, or its file, after --; '-- --help' shows the options."""
     session.install("-e", ".", "--group", "dev")
-    session.run("python", "-m", "tests.conformance", *session.posargs)
+    _become(session, "python", "-m", "tests.conformance", *session.posargs)
+
+
+@nox.session
+def sabotage(session: nox.Session) -> None:
+    """Count the sabotaged backends that are caught, and the false alarms among good ones; '-- --help': options."""
+    session.install("-e", ".", "--group", "dev")
+    _become(session, "python", "-m", "tests.sabotage", *session.posargs)
 
 
 @nox.session
@@ -37,3 +48,16 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+
+
+def _become(session: nox.Session, program: str, *arguments: str) -> None:
+    """Replace this process by a program of the session's environment.
+
+    Nox turns every exit code into 1, and kills what it runs half a second after a Ctrl-C; these programs give their
+    codes a meaning, and use a Ctrl-C to finish their rows.
+    """
+    environment = {name: value for name, value in {**os.environ, **session.env}.items() if value is not None}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    path = Path(session.bin) / program
+    os.execve(path, [str(path), *arguments], environment)  # noqa: S606 - no shell

@@ -107,6 +107,7 @@ class CellRun:
         self._session_start = session_start
         self._progress = progress
         self._worker: WorkerProcess | None = None
+        self._processors: list[int] = []
         self._losses: list[NDArray[np.float32]] = []
         self._window_calls = 1
         self._timed_cpu_seconds = 0.0
@@ -142,6 +143,7 @@ class CellRun:
         """Start the worker process."""
         launch.folder.mkdir(parents=True)
         self.record.phase = "start"
+        self._processors = launch.processors
         self.record.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._worker = WorkerProcess(
             launch.python, launch.folder, launch.log, launch.environment, launch.processors, launch.budget
@@ -228,7 +230,7 @@ class CellRun:
         self.record.losses = np.concatenate(self._losses)
         rungs = self._walk(audit)
         assert self._worker  # noqa: S101 - alive
-        found = contradictions(self.record, time.perf_counter() - self._worker.started)
+        found = contradictions(self.record, time.perf_counter() - self._worker.started, self._processors)
         if not rungs[-1].holds:
             self.end("not-equivalent", str(rungs[-1]))
         elif found:
@@ -339,13 +341,12 @@ class CellRun:
         """Twice the steps take about twice the time, or what is timed is not the work."""
         if seconds > LONGEST_TO_DOUBLE:
             return
-        once, twice = [seconds], []
         for _ in range(TRIES):
-            twice.append(self._timed("warm-up", 0, times=2))
-            ratio = min(twice) / min(once)
+            # Neighbours in time: a machine may be half as fast a moment later.
+            ratio = self._timed("warm-up", 0, times=2) / seconds
             if DOUBLED[0] <= ratio <= DOUBLED[1]:
                 return
-            once.append(self._timed("warm-up", 0))
+            seconds = self._timed("warm-up", 0)
         raise WorkerError("failed", f"the row contradicts itself: twice the steps take {ratio:.1f} times as long")
 
     def _check_idle(self) -> None:

@@ -81,7 +81,8 @@ class TerminalProgress:
             parts.append(f"loss {run.train_loss:.4f}")
             if run.test_accuracy is not None:
                 parts.append(f"test accuracy {run.test_accuracy:.1%}")
-            parts.append(f"{run.train_samples_per_second:,.0f} samples/s")
+            if run.train_samples_per_second is not None:
+                parts.append(f"{run.train_samples_per_second:,.0f} samples/s")
         else:
             parts.append(f"in {run.phase}: {run.reason}")
         if left := self._time_left():

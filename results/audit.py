@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +24,9 @@ from results.judge import COPIES, Case, Expectation, expect, expect_curve, moved
 
 @dataclass(frozen=True)
 class Audit:
-    """What a worker showed: ``losses`` of all steps, and the parameters after some numbers of steps, 0 and 1 included.
+    """What a worker showed: ``losses`` of all steps, and the parameters after some numbers of steps, beginning at 0, 1.
 
-    ``batches`` are the sample indices of each step, and ``seconds`` the time of the request that repeats a timed window.
+    ``batches`` are the sample indices of each step, ``seconds`` is the time of the request that repeats a timed window.
     """
 
     batches: Sequence[NDArray[np.int64]]
@@ -50,8 +49,8 @@ def continue_from(case: Case, audit: Audit, budget: float) -> Continuation:
     runs = [_Run(case, audit, audit.parameters[0], audit.parameters[1], np.float64, 0.0)]
     generator = np.random.default_rng(0)
     for rounding in COPIES:
-        around = (moved(audit.parameters[number], generator) for number in (0, 1))
-        runs.append(_Run(case, audit, *around, np.float32, rounding))
+        before, after = (moved(audit.parameters[number], generator) for number in (0, 1))
+        runs.append(_Run(case, audit, before, after, np.float32, rounding))
     parameters = {}
     with threadpool_limits(1), ThreadPoolExecutor(len(runs)) as pool:
         least = sorted(audit.parameters)[2]
@@ -82,7 +81,7 @@ class _Run:
         self.training = Training(case.model, case.loss, case.sgd, before, dtype, rounding)
         self.losses: list[float] = []
         self.step()
-        reached = {name: np.array(values, dtype) for name, values in after.items()}
+        reached: Arrays = {name: np.array(values, dtype) for name, values in after.items()}
         if case.sgd.momentum:
             self.training.velocities = _velocities(case.sgd, before, reached, self.training.velocities)
         self.training.parameters = reached
@@ -93,7 +92,7 @@ class _Run:
         self.losses.append(self.training.step(self._case.features[batch], self._case.labels[batch]))
 
 
-def _velocities(sgd: contract.SGD, before: dict[str, NDArray[Any]], after: Arrays, gradients: Arrays) -> Arrays:
+def _velocities(sgd: contract.SGD, before: contract.Parameters, after: Arrays, gradients: Arrays) -> Arrays:
     """Solve the formulas of ``contract.SGD`` for the velocities after a step; gradients include the weight decay."""
     velocities: dict[str, Array] = {}
     for name, gradient in gradients.items():

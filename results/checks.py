@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from results.record import Run
@@ -13,9 +15,12 @@ SPARE_PROCESSORS = 0.5
 """By how much the processors in use may exceed those that were asked for: processor time is counted in coarse ticks."""
 
 
-def contradictions(run: Run, wall_seconds: float) -> list[str]:
-    """Return in words where the numbers of a run that reached its end contradict each other."""
-    return [*_counts(run), *_times(run, wall_seconds)]
+def contradictions(run: Run, wall_seconds: float, processors: Sequence[int]) -> list[str]:
+    """Return in words where the numbers of a run that reached its end contradict each other.
+
+    ``wall_seconds`` is how long its process has lived, ``processors`` are those that it was bound to.
+    """
+    return [*_counts(run), *_times(run, wall_seconds), *_processors(run, processors)]
 
 
 def _counts(run: Run) -> list[str]:
@@ -51,6 +56,14 @@ def _times(run: Run, wall_seconds: float) -> list[str]:
     audited = [window.seconds for window in run.window_rows if window.kind == "audit"]
     if audited and min(audited) > SLOWEST_AUDIT * timed:
         found.append(f"timed windows take {timed:.3g} s, the same work under the audit {min(audited):.3g} s")
-    if run.cpu_per_wall and run.threads_asked and run.cpu_per_wall > run.threads_asked + SPARE_PROCESSORS:
-        found.append(f"{run.cpu_per_wall:.1f} processors in use where {run.threads_asked} were asked for")
+    return found
+
+
+def _processors(run: Run, processors: Sequence[int]) -> list[str]:
+    found = []
+    used = run.settings.get("affinity")
+    if used is not None and not set(used) <= set(processors):
+        found.append(f"bound to the processors {list(processors)}, it runs on {used}")
+    if run.cpu_per_wall and run.cpu_per_wall > len(processors) + SPARE_PROCESSORS:
+        found.append(f"{run.cpu_per_wall:.1f} processors in use where {len(processors)} were asked for")
     return found

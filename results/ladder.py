@@ -125,7 +125,7 @@ def _accuracy(evidence: Evidence, judgement: Judgement) -> Rung:
 
 
 def _first_to_leave(rungs: list[Rung]) -> Rung:
-    """Choose among comparisons of several arrays; if all hold, the one that is furthest off in units of its tolerance."""
+    """Choose among several comparisons; if all hold, the one that is furthest off in units of its tolerance."""
     left = [rung for rung in rungs if not rung.holds]
     return left[0] if left else max(rungs, key=lambda rung: rung.figure / rung.tolerance)
 

@@ -42,7 +42,7 @@ LARGEST_IDLE_SHARE = 0.1
 LARGEST_WAIT = 0.3
 """Of a window, that ``parameters`` may still wait for after ``synchronize``."""
 
-RATIO = (1.5, 2.7)
+SMALLEST_RATIO = 1.5
 """Of the times of 2N and of N steps; 2 without overhead and noise."""
 
 LONGEST_TIMING = 15.0
@@ -110,16 +110,25 @@ class Timing:
     steps: int
     window: float
     double_window: float
-    wait_after: float
+    wait: float
     """Seconds that ``parameters`` takes longer right after a window than when asked again."""
     idle_share: float
     """Processor time per second when nothing is asked for: 1.0 is one busy core."""
 
     @property
+    def ratio(self) -> float:
+        """How many times longer twice the steps take."""
+        return self.double_window / self.window
+
+    @property
+    def wait_share(self) -> float:
+        """How much of a window's work is waited for after it."""
+        return max(0.0, self.wait / (self.window + self.wait))
+
+    @property
     def waits(self) -> bool:
         """Whether ``synchronize`` returns when the work is done, and not before."""
-        proportional = RATIO[0] <= self.double_window / self.window <= RATIO[1]
-        return proportional and self.wait_after <= LARGEST_WAIT * self.window
+        return self.ratio >= SMALLEST_RATIO and self.wait_share <= LARGEST_WAIT
 
     @property
     def is_idle(self) -> bool:
@@ -281,23 +290,26 @@ def time_windows(target: Target, files: Files, folder: Path) -> Timing:
         put(process, files, "train", len(files.case.features))
         process.ask("order", **_order(files))
         steps = 1
-        while (seconds := min(_window(process, steps) for _ in range(WARM_UPS))) < WINDOW_SECONDS:
+        while (seconds := min(sum(_window(process, steps)) for _ in range(WARM_UPS))) < WINDOW_SECONDS:
             steps = max(2 * steps, min(int(1.2 * WINDOW_SECONDS / seconds * steps), 16 * steps))
         for _ in range(WARM_UPS):
             _window(process, 2 * steps)
         timing = Timing(steps, np.inf, np.inf, np.inf, np.inf)
         begin = time.perf_counter()
         while not timing.is_right and time.perf_counter() - begin < LONGEST_TIMING:
-            timing.window = min(timing.window, _window(process, steps))
+            window, wait = _window(process, steps)
             timing.idle_share = min(timing.idle_share, _processor_share(process))
-            timing.double_window = min(timing.double_window, _window(process, 2 * steps))
-            waited = process.ask("parameters").seconds - process.ask("parameters").seconds
-            timing.wait_after = min(timing.wait_after, waited)
+            again = process.ask("parameters").seconds
+            double_window, _ = _window(process, 2 * steps)
+            timing.window = min(timing.window, window)
+            timing.double_window = min(timing.double_window, double_window)
+            timing.wait = min(timing.wait, wait - again)
         return timing
 
 
-def _window(process: WorkerProcess, steps: int) -> float:
-    return process.ask("train", start=0, steps=steps).seconds
+def _window(process: WorkerProcess, steps: int) -> tuple[float, float]:
+    """Train and synchronize, then ask for the parameters, which has to wait if ``synchronize`` has not."""
+    return process.ask("train", start=0, steps=steps).seconds, process.ask("parameters").seconds
 
 
 def _processor_share(process: WorkerProcess) -> float:

@@ -1,40 +1,88 @@
-"""Runs backends through the ladder in this process, and tells what caught each."""
+"""Runs backends through the ladder, several benches at a time, and tells what caught each saboteur."""
 
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
+from benchmarks import machine
 from benchmarks.bench import Selection, bench
 from benchmarks.session import Options
 from results.store import Store
+from tests.sabotage.saboteurs import Saboteur
 
-EXPERIMENT = Path(__file__).parent / "everything.toml"
+EXPERIMENT = str(Path(__file__).parent / "everything.toml")
+TOGETHER = 8
+"""Saboteurs in one bench: its workers start at the same time."""
 
 
-def run_backends(
-    backends: Sequence[str],
-    results: Path,
-    experiment: str = str(EXPERIMENT),
-    turns: int = 1,
-    pythons: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Any] | None = None,
+@dataclass(frozen=True)
+class Job:
+    """One bench, of one thread: the backends by name or file, one experiment, the timed windows of each, and where."""
+
+    backends: Sequence[str]
+    results: Path
+    experiment: str = EXPERIMENT
+    turns: int = 0
+    pythons: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self) -> pd.DataFrame:
+        """Run the bench and return its rows; the backends that are files use the running interpreter."""
+        current = {Path(name).stem: "current" for name in self.backends if name.endswith(".py")}
+        selection = Selection([self.experiment], self.backends, overrides=dict(self.overrides))
+        options = Options(repeats=1, threads=1, timeout=600, turns=self.turns)
+        bench(
+            selection,
+            options,
+            {"reference": "current", **current, **self.pythons},
+            self.results,
+            Console(file=io.StringIO()),
+        )
+        return Store(self.results).runs()
+
+
+def run_jobs(jobs: Sequence[Job]) -> list[pd.DataFrame]:
+    """Run benches side by side, each bound to two cores of its own: one for a worker, both for the judge."""
+    cores = machine.physical_cores()
+    slots = [set(cores[i : i + 2]) for i in range(0, max(1, len(cores) - 1), 2)]
+    context = multiprocessing.get_context("spawn")
+    free = context.Queue()
+    for slot in slots:
+        free.put(slot)
+    with ProcessPoolExecutor(len(slots), context, _take_slot, (free,)) as pool:
+        return list(pool.map(Job.run, jobs))
+
+
+def _take_slot(free: Any) -> None:
+    slot = free.get()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, slot)
+
+
+def run_saboteurs(
+    saboteurs: Sequence[Saboteur], folder: Path, pythons: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Run backends (names or files) on one experiment, one thread each, and return their rows.
+    """Run saboteurs, and the honest reference beside them; return their rows."""
+    (folder / "backends").mkdir(parents=True, exist_ok=True)
+    jobs: list[Job] = []
+    for timed in (True, False):
+        files = [str(item.write(folder / "backends")) for item in saboteurs if item.needs_timing == timed]
+        for begin in range(0, len(files), TOGETHER):
+            together = [*files[begin : begin + TOGETHER], *([] if begin else ["reference"])]
+            jobs.append(Job(together, folder / f"{len(jobs)}", turns=int(timed), pythons=pythons or {}))
+    return pd.concat(run_jobs(jobs), ignore_index=True)
 
-    Interpreters that ``pythons`` does not name are the running one.
-    """
-    interpreters = {**dict.fromkeys((Path(name).stem for name in backends), "current"), **(pythons or {})}
-    selection = Selection(experiments=[experiment], backends=backends, overrides=dict(overrides or {}))
-    bench(selection, Options(1, 1, 300, turns), interpreters, results, Console(file=io.StringIO()))
-    return Store(results).runs()
 
-
-def caught_by(row: pd.Series[Any]) -> str:
+def caught_by(row: Any) -> str:
     """The rung that a run did not climb, or else its status; empty if it passed as good."""
     return "" if row["status"] == "ok" else str(row["rung"] or row["status"])

@@ -32,6 +32,13 @@ class Saboteur:
     top: str = ""
     reason: str = ""
     """What the row's reason has to contain."""
+    base: str = "reference.Reference"
+    mode: str = "numpy"
+
+    @property
+    def needs_timing(self) -> bool:
+        """Whether it is honest until the timed windows, so that these have to be run."""
+        return self.caught in (AFTERWARDS, FAILED, DIVERGED)
 
     def write(self, folder: Path) -> Path:
         """Write the backend's file, named as the saboteur, and return its path."""
@@ -39,9 +46,9 @@ class Saboteur:
         path.write_text(
             "# /// script\n# dependencies = ['numpy', 'safetensors']\n# ///\n"
             "import threading, time\nimport numpy as np\nfrom backends import reference\n"
-            "from backends.reference import Data, Reference, Training\n"
             f"{textwrap.dedent(self.top)}\n"
-            f"class Sabotaged(Reference):\n    modes = {{'numpy': {self.description!r}}}\n    devices = ('cpu',)\n"
+            f"class Sabotaged({self.base}):\n"
+            f"    modes = {{{self.mode!r}: {self.description!r}}}\n    devices = ('cpu',)\n"
             + textwrap.indent(textwrap.dedent(self.body), "    ")
         )
         return path
@@ -77,9 +84,10 @@ def precision(name: str, description: str, narrow: str) -> Saboteur:
     def narrow(x):
         return ({narrow}).astype(np.float32)
     def narrowed(honest):
-        return lambda layer, own, x: honest(
-            layer, {{name: narrow(value.astype(np.float32)) for name, value in own.items()}}, narrow(x.astype(np.float32))
-        )
+        def operation(layer, own, x):
+            own = {{name: narrow(value.astype(np.float32)) for name, value in own.items()}}
+            return honest(layer, own, narrow(x.astype(np.float32)))
+        return operation
     for layer, honest in list(reference.OPERATIONS.items()):
         reference.OPERATIONS[layer] = narrowed(honest)
     """
@@ -96,19 +104,13 @@ def later(name: str, description: str, cheat: str, *, caught: str = AFTERWARDS, 
     def train(self, data, batches):
         self.done += len(batches)
         if self.done <= 22 or {honest_if}:
-            self.remembered = super().train(data, batches)[-1:]
-            return self.remembered * len(batches)
+            self.losses = super().train(data, batches)
+            return self.losses
         return self.cheat(data, batches)
     def cheat(self, data, batches):
-    """
-    body = body.replace("return self.remembered * len(batches)", "return self.losses")
-    body = body.replace(
-        "self.remembered = super().train(data, batches)[-1:]",
-        "self.losses = super().train(data, batches)",
-    )
-    return Saboteur(
-        name, description, caught, textwrap.dedent(body) + textwrap.indent(textwrap.dedent(cheat).strip(), "    ") + "\n"
-    )
+    """.rstrip(" ")
+    cheat = textwrap.indent(textwrap.dedent(cheat).strip(), "    ")
+    return Saboteur(name, description, caught, f"{textwrap.dedent(body)}{cheat}\n")
 
 
 STALE_LOSSES = "return [self.losses[-1] * (1 + 1e-3 * i) for i in range(len(batches))]"
@@ -193,11 +195,28 @@ SABOTEURS = (
         """,
     ),
     # --- the forward pass ---
-    operation(
+    Saboteur(
         "flatten_hwc",
         "flatten in the order height, width, channels",
-        "Flatten",
-        "lambda layer, own, x: honest[reference.Flatten](layer, own, np.ascontiguousarray(x.transpose(0, 2, 3, 1)))",
+        LOGITS,
+        top="""
+        def flatten(layer, own, x):
+            n, c, h, w = x.shape
+            back = reference.Back(lambda g: g.reshape(n, h, w, c).transpose(0, 3, 1, 2))
+            return x.transpose(0, 2, 3, 1).reshape(n, -1), back
+        reference.OPERATIONS[reference.Flatten] = flatten
+        """,
+    ),
+    Saboteur(
+        "pool_shifted",
+        "max pool begins one row too low",
+        LOGITS,
+        top="""
+        def pool(layer, own, x):
+            y, back = reference.max_pool2d(layer, own, np.roll(x, -1, axis=2))
+            return y, reference.Back(lambda g: np.roll(back.inputs(g), 1, axis=2))
+        reference.OPERATIONS[reference.MaxPool2d] = pool
+        """,
     ),
     operation("average_pool", "average instead of max pool", "MaxPool2d", "reference.avg_pool2d"),
     operation(
@@ -217,12 +236,6 @@ SABOTEURS = (
         "convolution instead of cross-correlation",
         "Conv2d",
         "lambda layer, own, x: honest[reference.Conv2d](layer, {**own, 'weight': own['weight'][:, :, ::-1, ::-1]}, x)",
-    ),
-    operation(
-        "pool_padded",
-        "max pool takes incomplete windows from the wrong end of the picture",
-        "MaxPool2d",
-        "lambda layer, own, x: honest[reference.MaxPool2d](layer, own, x[:, :, 1:] if x.shape[2] % 2 else x)",
     ),
     precision("bfloat16", "bfloat16 arithmetic", "(x.view(np.uint32) + 0x8000 & 0xFFFF0000).view(np.float32)"),
     precision("tf32", "TF32 arithmetic", "(x.view(np.uint32) + 0x1000 & 0xFFFFE000).view(np.float32)"),
@@ -367,14 +380,17 @@ SABOTEURS = (
         "synchronize does not wait for a device that works in the background",
         LOSS,
         """
-        worker = None
+        done, worker = 0, None
         def train(self, data, batches):
+            self.done += len(batches)
+            if self.done > 22:
+                return super().train(data, batches)
             losses = np.zeros(len(batches))
             def work(before):
                 if before:
                     before.join()
                 time.sleep(0.005)
-                losses[:] = Reference.train(self, data, batches)
+                losses[:] = reference.Reference.train(self, data, batches)
             self.worker = threading.Thread(target=work, args=(self.worker,))
             self.worker.start()
             return losses
@@ -438,7 +454,8 @@ SABOTEURS = (
         "decoupled_decay",
         "decoupled weight decay",
         FIRST_STEP,
-        HONEST_VELOCITY + "p = p * (1 - sgd.learning_rate * sgd.weight_decay) - sgd.learning_rate * (g + sgd.momentum * v)",
+        HONEST_VELOCITY
+        + "p = p * (1 - sgd.learning_rate * sgd.weight_decay) - sgd.learning_rate * (g + sgd.momentum * v)",
     ),
     update_rule(
         "decay_spares_biases",
@@ -686,7 +703,7 @@ SABOTEURS = (
         """
         def predict(self, data):
             trained = self.training.parameters
-            self.initial = getattr(self, "initial", trained)
+            self.initial = getattr(self, "initial", dict(trained))
             self.training.parameters = self.initial
             outputs = super().predict(data)
             self.training.parameters = trained
@@ -716,7 +733,7 @@ SABOTEURS = (
         """
         def train(self, data, batches):
             losses = super().train(data, batches)
-            now = self.training.parameters
+            now = dict(self.training.parameters)
             old = getattr(self, "average", now)
             self.average = {name: 0.5 * old[name] + 0.5 * now[name] for name in now}
             return losses
@@ -752,7 +769,9 @@ SABOTEURS = (
         "return np.resize(super().train(data, batches[:5]), len(batches)).tolist()",
         honest_if="len(batches) < 5",
     ),
-    later("half_batches_when_timed", "half batches after the last epoch", "return super().train(data, batches[:, ::2])"),
+    later(
+        "half_batches_when_timed", "half batches after the last epoch", "return super().train(data, batches[:, ::2])"
+    ),
     later(
         "bfloat16_when_timed",
         "weights in bfloat16 after the last epoch",
@@ -769,8 +788,17 @@ SABOTEURS = (
         "after the last epoch, the first step of every call only",
         "return super().train(data, batches[:1]) * len(batches)",
     ),
-    later("own_batches_when_timed", "after the last epoch, the same samples again", "return super().train(data, batches * 0)"),
-    later("not_a_number", "losses that are not finite after the last epoch", "return [np.nan] * len(batches)", caught=DIVERGED),
+    later(
+        "own_batches_when_timed",
+        "after the last epoch, the same samples again",
+        "return super().train(data, batches * 0)",
+    ),
+    later(
+        "not_a_number",
+        "losses that are not finite after the last epoch",
+        "return [np.nan] * len(batches)",
+        caught=DIVERGED,
+    ),
     Saboteur(
         "remembers_batches",
         "batches that it has seen before cost nothing: their losses are remembered",
@@ -834,15 +862,15 @@ SABOTEURS = (
         done = 0
         def train(self, data, batches):
             self.done += len(batches)
+            self.begun = True
             if self.done <= 22:
                 self.losses = super().train(data, batches)
                 return self.losses
             return [self.losses[-1]] * len(batches)
-        synced = 0
         def synchronize(self, handle):
-            if self.done > 22 and time.perf_counter() - self.synced > 0.01:
+            if self.done > 22 and self.begun:
                 time.sleep(0.15)
-                self.synced = time.perf_counter()
+            self.begun = False
             return super().synchronize(handle)
         """,
         reason="twice the steps",
@@ -867,26 +895,30 @@ SABOTEURS = (
         FAILED,
         """
         def load(self, *arguments):
-            import os, subprocess
-            super().load(*arguments)
             os.sched_setaffinity(0, range(os.cpu_count()))
-        def train(self, data, batches):
-            def burn():
-                block = np.ones((600, 600))
-                until = time.perf_counter() + 0.02
-                while time.perf_counter() < until:
-                    block @ block
-            helpers = [threading.Thread(target=burn) for _ in range(3)]
-            for helper in helpers:
-                os.sched_setaffinity(0, range(os.cpu_count()))
-                helper.start()
-            losses = super().train(data, batches)
-            for helper in helpers:
-                helper.join()
-            return losses
+            super().load(*arguments)
         """,
         top="import os",
-        reason="processors in use",
+        reason="processors",
     ),
 )
-"""All of them; the first words of ``python -m tests.sabotage``."""
+"""Those that need nothing but NumPy."""
+
+MINT = Saboteur(
+    "mint_sgd",
+    "mindspore.mint.optim.SGD under PyNative on the CPU, which trains nothing in MindSpore 2.10",
+    FIRST_STEP,
+    """
+    def load(self, model, loss, sgd, parameters, device, mode):
+        super().load(model, loss, sgd, parameters, device, mode)
+        self.optimizer = mint.optim.SGD(
+            self.network.trainable_params(), sgd.learning_rate, sgd.momentum, 0, sgd.weight_decay, sgd.nesterov
+        )
+        self.step = mindspore._step(self.network, mindspore._loss(loss), self.optimizer)
+    """,
+    top="from mindspore import mint\nfrom backends import mindspore",
+    base="mindspore.MindSpore",
+    mode="pynative",
+    reason="layers[0]",
+)
+"""Nobody cheats here: a user of the wrong optimizer would see a loss that does not fall."""
