@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from benchmarks.cell_run import CellRun
 from benchmarks.plan import Comparison
@@ -20,7 +20,7 @@ class TerminalProgress:
         """Write to a console; the live line appears only if that is a terminal."""
         self._console = console
         self._bar = Progress(
-            TextColumn("[{task.completed}/{task.total}]"),
+            MofNCompleteColumn(),
             BarColumn(bar_width=16),
             TextColumn("{task.description}", markup=False),
             console=console,

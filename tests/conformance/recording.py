@@ -36,6 +36,9 @@ GRACE_SECONDS = 0.1
 WATCHED_SECONDS = 0.25
 """How long an idle process is watched: processor time is counted in steps of 0.01 s."""
 
+WATCHES = 3
+"""Times that a busy process is watched again before it counts as busy."""
+
 LARGEST_IDLE_SHARE = 0.1
 """Of one core."""
 
@@ -86,6 +89,8 @@ class Recording:
     """"outputs" and "outputs again" before training, "losses" of every step, "trained outputs" after it."""
     parameters: dict[str, Parameters] = field(default_factory=dict)
     """"loaded", "after predict", "one step" and "trained"."""
+    busy_share: float = 0.0
+    """Processor time per second while nothing is asked for, after training: 1.0 is one busy core."""
 
     def array(self, name: str) -> NDArray[np.float32]:
         """Return an array; raises NotReached if it did not come to that."""
@@ -105,15 +110,13 @@ class Recording:
 
 @dataclass
 class Timing:
-    """The best of several rounds, in seconds: windows of N and 2N steps, and what comes after a window."""
+    """The best of several rounds, in seconds: windows of N and 2N steps, and what is left after a window."""
 
     steps: int
     window: float
     double_window: float
     wait: float
     """Seconds that ``parameters`` takes longer right after a window than when asked again."""
-    idle_share: float
-    """Processor time per second when nothing is asked for: 1.0 is one busy core."""
 
     @property
     def ratio(self) -> float:
@@ -129,16 +132,6 @@ class Timing:
     def waits(self) -> bool:
         """Whether ``synchronize`` returns when the work is done, and not before."""
         return self.ratio >= SMALLEST_RATIO and self.wait_share <= LARGEST_WAIT
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing goes on after ``synchronize``."""
-        return self.idle_share <= LARGEST_IDLE_SHARE
-
-    @property
-    def is_right(self) -> bool:
-        """Whether nothing is left to complain about."""
-        return np.isfinite(self.window) and self.waits and self.is_idle
 
 
 @contextmanager
@@ -217,6 +210,7 @@ def _train(process: WorkerProcess, files: Files, recording: Recording, cuts: Seq
             _keep_parameters(process, recording, "one step")
     recording.arrays["full batches"] = np.concatenate(losses)
     recording.reached.add("full batches")
+    recording.busy_share = _busy_share(process.pid)
     recording.doing = "train and synchronize with a short batch"
     losses.append(_losses(process.ask("train_last", epoch=0), 1))
     losses.append(_losses(process.ask("train", start=0, steps=1), 1))
@@ -281,10 +275,7 @@ def probe_gpu(target: Target, files: Files, folder: Path) -> tuple[str, str]:
 
 
 def time_windows(target: Target, files: Files, folder: Path) -> Timing:
-    """Time windows of N and 2N steps, and watch the process after each; nothing else should run meanwhile.
-
-    Raises WorkerError as the worker does.
-    """
+    """Time windows of N and 2N steps; nothing else should run meanwhile. Raises WorkerError as the worker does."""
     with worker(target, folder) as process:
         load(process, files, target, target.device)
         put(process, files, "train", len(files.case.features))
@@ -294,11 +285,10 @@ def time_windows(target: Target, files: Files, folder: Path) -> Timing:
             steps = max(2 * steps, min(int(1.2 * WINDOW_SECONDS / seconds * steps), 16 * steps))
         for _ in range(WARM_UPS):
             _window(process, 2 * steps)
-        timing = Timing(steps, np.inf, np.inf, np.inf, np.inf)
+        timing = Timing(steps, np.inf, np.inf, np.inf)
         begin = time.perf_counter()
-        while not timing.is_right and time.perf_counter() - begin < LONGEST_TIMING:
+        while not (np.isfinite(timing.window) and timing.waits) and time.perf_counter() - begin < LONGEST_TIMING:
             window, wait = _window(process, steps)
-            timing.idle_share = min(timing.idle_share, _processor_share(process))
             again = process.ask("parameters").seconds
             double_window, _ = _window(process, 2 * steps)
             timing.window = min(timing.window, window)
@@ -312,11 +302,17 @@ def _window(process: WorkerProcess, steps: int) -> tuple[float, float]:
     return process.ask("train", start=0, steps=steps).seconds, process.ask("parameters").seconds
 
 
-def _processor_share(process: WorkerProcess) -> float:
-    time.sleep(GRACE_SECONDS)
-    before, begin = _processor_seconds(process.pid), time.perf_counter()
-    time.sleep(WATCHED_SECONDS)
-    return (_processor_seconds(process.pid) - before) / (time.perf_counter() - begin)
+def _busy_share(pid: int) -> float:
+    """Watch a process that has nothing to do."""
+    smallest = np.inf
+    for _ in range(WATCHES):
+        time.sleep(GRACE_SECONDS)
+        before, begin = _processor_seconds(pid), time.perf_counter()
+        time.sleep(WATCHED_SECONDS)
+        smallest = min(smallest, (_processor_seconds(pid) - before) / (time.perf_counter() - begin))
+        if smallest <= LARGEST_IDLE_SHARE:
+            break
+    return float(smallest)
 
 
 def _processor_seconds(pid: int) -> float:
