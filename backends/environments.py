@@ -137,7 +137,7 @@ class Interpreters:
     """The Python interpreter of each backend: one that the user gave, or that of an environment made on first use."""
 
     def __init__(self, given: Mapping[str, str], tell: Callable[[str], None]) -> None:
-        """Take interpreters by backend name ("current" is the running one); ``tell`` gets uv's progress line by line."""
+        """Take interpreters by backend name, "current" for the running one; ``tell`` gets uv's progress by the line."""
         self._given = given
         self._tell = tell
         self._found: dict[Path, Path | EnvironmentFailed] = {}

@@ -24,7 +24,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,6 +50,9 @@ from backends.contract import (
 
 Array = NDArray[np.float64]
 Arrays = dict[str, Array]
+
+SUM_ROUNDINGS = 4
+"""Roundings of its largest value by which the sums in a layer may be off: partial sums are rounded as well."""
 
 PIECE = 256
 """Samples that ``Training.logits`` computes at a time: a convolution's windows of a whole data set fill the memory."""
@@ -219,13 +222,15 @@ LOSSES: dict[Loss, Callable[[Array, NDArray[Any]], tuple[float, Array]]] = {
 def forward(model: Model, parameters: Arrays, features: Array, rounding: float = 0.0) -> tuple[Array, list[Back]]:
     """Return the model's output ``[n, outputs]`` for features ``[n, *input_shape]``, and every layer's way back.
 
-    ``rounding`` is a relative error that is put on what every layer gives, to see what rounding would do.
+    ``rounding`` is a relative error that is put on what every layer gives, to see what rounding would do. The error
+    of a sum is in proportion to its terms rather than to its result (Higham, 2002, "Accuracy and Stability of
+    Numerical Algorithms", section 4.2), and can turn the sign on which a ReLU decides.
     """
     x, backs = features, []
     for i, layer in enumerate(model.layers):
         own = {name: parameters[f"{i}.{name}"] for name in ("weight", "bias") if f"{i}.{name}" in parameters}
         x, back = OPERATIONS[type(layer)](layer, own, x)
-        x = rounded(x, rounding)
+        x = rounded_sum(x, rounding) if isinstance(layer, Linear | Conv2d | AvgPool2d) else rounded(x, rounding)
         backs.append(back)
     return x, backs
 
@@ -243,6 +248,19 @@ def backward(backs: list[Back], gradient: Array, rounding: float = 0.0) -> Array
         if i > 0:
             gradient = rounded(backs[i].inputs(gradient), rounding)
     return gradients
+
+
+def rounded_sum(values: Array, rounding: float) -> Array:
+    """Return the values with errors of a few roundings of the largest, up or down, the same way in every step."""
+    if not rounding:
+        return values
+    return values + signs(values.shape) * values.dtype.type(SUM_ROUNDINGS * rounding * np.abs(values).max())
+
+
+@lru_cache(maxsize=64)
+def signs(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return +1 and -1 in a fixed random order."""
+    return np.random.default_rng(0).choice(np.array([-1, 1], np.float32), shape)
 
 
 def rounded(values: Array, rounding: float) -> Array:

@@ -90,7 +90,7 @@ def test_a_given_interpreter_is_used_instead(backend_file: Path, monkeypatch: py
             "modes",
         ),
         (
-            "# /// script\n# dependencies = []\n# ///\nclass A(Backend):\n    modes = {'a': 'b'}\n    devices = ('tpu',)\n",
+            "# /// script\n# dependencies = []\n# ///\nclass A:\n    modes = {'a': 'b'}\n    devices = ('tpu',)\n",
             "devices",
         ),
         ("def (", "not a Python file"),

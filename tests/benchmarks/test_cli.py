@@ -77,7 +77,17 @@ def test_a_users_own_file_and_backend_work_by_path(lockstep: Lockstep, tmp_path:
     experiment = tmp_path / "small.toml"
     source = Path(__file__).parents[2] / "benchmarks" / "digits-mlp.toml"
     experiment.write_text(source.read_text().replace("epochs = 10", "epochs = 1"))
-    arguments = ["small.toml", "--backend", str(backend), "--python", "mine=current", "--repeats", "1", "--threads", "1"]
+    arguments = [
+        "small.toml",
+        "--backend",
+        str(backend),
+        "--python",
+        "mine=current",
+        "--repeats",
+        "1",
+        "--threads",
+        "1",
+    ]
     ended = lockstep("run", *arguments, "--results", "out")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "small on cpu" in ended.stdout

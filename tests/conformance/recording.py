@@ -79,7 +79,6 @@ class Recording:
 
     example: Example
     doing: str = "import"
-    status: str = ""
     stopped: str = ""
     log: str = ""
     start_seconds: float = 0.0
@@ -173,7 +172,7 @@ def record(target: Target, files: Files, folder: Path, cuts: Sequence[int] = CUT
             if train:
                 _train(process, files, recording, cuts)
     except WorkerError as error:
-        recording.status, recording.stopped = error.status, f"{recording.doing}: {error}"
+        recording.stopped = f"{recording.doing}: {error}"
         if "NotImplementedError" not in recording.stopped:
             recording.log = tail(folder / "log")
     return recording

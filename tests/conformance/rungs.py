@@ -125,7 +125,8 @@ def describe(evidence: Evidence) -> Finding:
     wrong += ["threads"] if settings.get("threads") == 0 else []
     if wrong:
         advice = (
-            'return at least {"versions": {"package": "1.2"}, "device": "cpu", "threads": 4, "precision": "float32"}'
+            'return at least {"versions": {"package": "1.2"}, "device": "cpu", "threads": 4, "precision": "float32"}, '
+            "as it is right after load; threads is None if the framework cannot tell, never 0"
         )
         return Finding(False, f"{', '.join(wrong)}: missing, or not what is expected in {settings}", advice)
     versions = " ".join(f"{name} {version}" for name, version in settings["versions"].items())

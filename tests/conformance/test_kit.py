@@ -174,6 +174,11 @@ def test_the_reference_passes(tmp_path: Path) -> None:
             "threads: missing, or not what is expected",
         ),
         (
+            "def describe(self):\n    return {**super().describe(), 'threads': 0}",
+            "describe",
+            "never 0",
+        ),
+        (
             "def synchronize(self, handle):\n    return np.array(handle)",
             "loss cross-entropy",
             "synchronize returned float64",
@@ -275,6 +280,17 @@ def test_the_skeleton_says_what_to_write_next(check: Check, tmp_path: Path, monk
         assert f"write {method}: " in explanation
         path.write_text(path.read_text() + borrowed(method))
     assert check(path).holds
+
+
+@pytest.mark.parametrize("name", ["9lives", "a-b", "class", "pytorch", "taken"])
+def test_new_backend_writes_over_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "taken.py").write_text("mine")
+    command = [sys.executable, "-c", "from benchmarks.cli import main; main()", "new-backend", name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "taken.py").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 METHODS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ def evidence(case: Case) -> Evidence:
     """An honest contestant: the same training in float32."""
     training = Training(case.model, case.loss, case.sgd, case.initial, np.float32)
     logits = training.logits(case.judged_features)
-    losses, first_step = [], {}
+    losses: list[float] = []
+    first_step: dict[str, Any] = {}
     for batch in case.batches:
         losses.append(training.step(case.features[batch], case.labels[batch]))
         first_step = first_step or dict(training.parameters)

@@ -490,7 +490,7 @@ SABOTEURS = (
     update_rule(
         "half_velocities",
         "velocities in float16",
-        CURVE,
+        OUTPUTS,
         HONEST_DECAY
         + "v = g if old is None else (sgd.momentum * old + g).astype(np.float16).astype(np.float64)\n"
         + HONEST_STEP,
