@@ -136,7 +136,7 @@ class Backend(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Read versions and the settings in force back from the framework, after ``load``.
+        """Read versions and the settings in force back from the framework, after ``load`` and at the end of a run.
 
         Returns plain JSON values, with at least ``versions`` (package name to version), ``device`` (the name of
         the device in use), ``threads`` (compute threads in use, or None if the framework cannot tell) and

@@ -56,9 +56,8 @@ class MindSpore(Backend):
                 "python": platform.python_version(),
             },
             "device": ms.get_context("device_target"),
-            "threads": _compute_threads(),
+            "threads": _compute_threads() or None,  # the pool is made with the first work
             "precision": "float32",
-            "context_mode": {ms.GRAPH_MODE: "GRAPH_MODE", ms.PYNATIVE_MODE: "PYNATIVE_MODE"}[ms.get_context("mode")],
             "onednn_cpu_isa": _onednn_cpu_isa(),
         }
 
