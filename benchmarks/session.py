@@ -22,7 +22,7 @@ from results.store import Store
 JUDGE_BUDGET = 12.0
 """Seconds that the float64 reference and its copies may train for one experiment."""
 
-TURNS = 10
+TURNS = 6
 """Timed windows of each worker in a round, unless the options say otherwise."""
 
 
@@ -76,6 +76,7 @@ class Session:
         self._machine = machine.describe()
         self._start = self._last_end = time.perf_counter()
         self._count = 0
+        self._import_seconds: dict[str, float] = {}
         self._judgements: dict[str, Judgement] = {}
         self._comparisons = comparisons(cells, options.repeats)
         self._planned = [self._plan(comparison) for comparison in self._comparisons]
@@ -120,8 +121,11 @@ class Session:
         for run in runs:
             self._launch(run, scratch, logs)
         # An import keeps one core busy; as many at once as there are cores do not slow each other down.
+        # Those that took longest before go first.
+        slowest_first = sorted(runs, key=lambda run: -self._import_seconds.get(run.cell.backend.name, 0.0))
         with ThreadPoolExecutor(len(machine.physical_cores())) as pool:
-            list(pool.map(_import, runs))
+            list(pool.map(_import, slowest_first))
+        self._import_seconds |= {run.cell.backend.name: run.record.import_seconds or 0.0 for run in runs}
         for run in runs:
             for step in (run.prepare, run.train, *([run.warm_up] if self._options.turns else [])):
                 with run.turn():
