@@ -44,7 +44,7 @@ TRIES = 5
 IDLE_CHECK = 0.05
 """Seconds after a window in which the worker has nothing to do; processor time is counted in ticks of 0.01 s."""
 
-AUDIT_BUDGET = 0.2
+AUDIT_BUDGET = 0.1
 """Seconds that the reference may go on training after a worker's last epoch."""
 
 QUEUED = 3
