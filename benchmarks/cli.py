@@ -140,7 +140,7 @@ def table(
     elif format_:
         sys.stdout.write(tables.text(runs, format_))
     else:
-        terminal.print_runs(runs, tables.COMPACT, Console())
+        terminal.print_runs(runs, tables.NARROW, Console())
 
 
 @app.command()

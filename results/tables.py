@@ -24,7 +24,18 @@ COMPACT = {
     "train_samples_per_second": "samples/s",
     "first_step_seconds": "first step s",
 }
-"""Columns of the table of runs where room is short, and their headings."""
+"""Columns of the table of runs in Markdown, and their headings."""
+
+NARROW = {
+    "round": "#",
+    "experiment": "experiment",
+    "backend": "backend",
+    "mode": "mode",
+    "status": "status",
+    "test_accuracy": "accuracy",
+    "train_samples_per_second": "samples/s",
+}
+"""The same in a terminal of 80 columns."""
 
 CELL = ["experiment", "backend", "mode", "device", "seed", "experiment_hash"]
 """What makes two runs repetitions of each other."""

@@ -43,14 +43,14 @@ def print_runs(runs: pd.DataFrame, columns: dict[str, str], console: Console) ->
     """Print one row per run with the given columns and their headings."""
     forms = {
         "round": "d",
-        "test_loss": ".4g",
         "test_accuracy": ".1%",
         "train_samples_per_second": ",.0f",
-        "first_step_seconds": ".2f",
     }
     table = _table(None)
     for name, heading in columns.items():
-        table.add_column(heading, justify="right" if name in forms else "left", overflow="fold")
+        table.add_column(
+            heading, justify="right" if name in forms else "left", overflow="fold", no_wrap=name != "status"
+        )
     for _, run in runs.iterrows():
         table.add_row(
             *(number(run[name], forms[name]) if name in forms else escape(str(run[name])) for name in columns)
