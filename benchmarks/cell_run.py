@@ -129,11 +129,6 @@ class CellRun:
         return len(self.record.epoch_rows)
 
     @property
-    def share_done(self) -> float:
-        """Share of the training that is done, 0 to 1."""
-        return self._steps_done / self.cell.materials.total_steps
-
-    @property
     def _steps_done(self) -> int:
         return sum(map(len, self._losses))
 
