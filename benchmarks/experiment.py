@@ -119,7 +119,7 @@ def find(name: str) -> Path:
 
 
 def load(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:
-    """Read and validate an experiment file, with top-level keys replaced by ``overrides``.
+    """Read and validate an experiment file, with the keys in ``overrides`` replaced: "epochs", "sgd.momentum".
 
     Raises InputError with one line that names the file, the key and the remedy.
     """
@@ -133,9 +133,22 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
     try:
-        return Experiment.model_validate({**values, **(overrides or {})})
+        for key, value in (overrides or {}).items():
+            _replace(values, key, value)
+        return Experiment.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{path}: {_first_line(error)}") from None
+
+
+def _replace(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key by its dotted name; a table that is missing on the way is made, and judged by the validation."""
+    *tables, last = key.split(".")
+    for table in tables:
+        inner = values.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"{key}: {table!r} is no table of an experiment, but {inner!r:.60}")
+        values = inner
+    values[last] = value
 
 
 def json_schema() -> str:

@@ -20,7 +20,7 @@ from results.record import Run
 from results.store import Store
 
 JUDGE_BUDGET = 12.0
-"""Seconds that the float64 reference and its copies may train for one experiment."""
+"""Seconds that the float64 reference and its copies may train for one experiment, unless the options say otherwise."""
 
 TURNS = 6
 """Timed windows of each worker in a round, unless the options say otherwise."""
@@ -57,6 +57,7 @@ class Options:
     timeout: float
     turns: int = TURNS
     """Timed windows of each worker in a round; 0 walks the ladder only."""
+    judge_budget: float = JUDGE_BUDGET
 
 
 class Session:
@@ -112,7 +113,7 @@ class Session:
         """The reference's judgement of an experiment, made when its first comparison begins."""
         if materials.name not in self._judgements:
             self._progress.judging(materials.name)
-            self._judgements[materials.name] = judge(materials.case(), JUDGE_BUDGET)
+            self._judgements[materials.name] = judge(materials.case(), self._options.judge_budget)
             first.ladder_seconds = self._judgements[materials.name].seconds
         return self._judgements[materials.name]
 

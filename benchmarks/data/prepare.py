@@ -161,15 +161,23 @@ def _read(spec: DataSpec, base: Path, scratch: Path, torchvision_python: Callabl
 
 
 def _write(spec: DataSpec, source: Source, validation: float, folder: Path) -> None:
-    samples = len(source.train.labels)
-    order = np.random.default_rng(SPLIT_SEED).permutation(samples)
+    order = _chosen(len(source.train.labels), spec.samples, f"{spec.name}: data.samples")
+    test_order = _chosen(len(source.test.labels), spec.test_samples, f"{spec.name}: data.test_samples")
+    samples = len(order)
     held_out = round(validation * samples)
     if held_out == samples:
         raise DataError(f"{spec.name}: a validation share of {validation} leaves none of {samples} samples to train on")
     _write_split(spec, source.train, np.sort(order[held_out:]), folder, "train")
     _write_split(spec, source.train, np.sort(order[:held_out]), folder, "validation")
-    _write_split(spec, source.test, np.arange(len(source.test.labels)), folder, "test")
+    _write_split(spec, source.test, np.sort(test_order), folder, "test")
     write_meta(folder, source.classes)
+
+
+def _chosen(available: int, wanted: int | None, key: str) -> NDArray[np.int64]:
+    """Indices of the samples to use, in a fixed random order."""
+    if wanted is not None and wanted > available:
+        raise DataError(f"{key}: {wanted} are asked for, and there are {available}")
+    return np.random.default_rng(SPLIT_SEED).permutation(available)[:wanted]
 
 
 def _write_split(spec: DataSpec, samples: Samples, chosen: NDArray[np.int64], folder: Path, split: Split) -> None:

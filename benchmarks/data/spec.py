@@ -27,6 +27,7 @@ Coefficient = Annotated[float, Field(ge=-1e6, le=1e6)]
 Coefficients = Annotated[tuple[Coefficient, ...], Field(strict=False, min_length=1, max_length=100)]
 Means = Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(strict=False)]
 Deviations = Annotated[tuple[Annotated[float, Field(ge=1e-6, le=1)], ...], Field(strict=False)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Side = Annotated[int, Field(ge=1, le=1024)]
 Shape = Annotated[tuple[Annotated[int, Field(ge=1, le=64)], Side, Side], Field(strict=False)]
 Size = Annotated[tuple[Side, Side], Field(strict=False)]
@@ -112,7 +113,16 @@ class ImageData(Data):
         return self
 
 
-class Digits(ImageData):
+class StoredImages(ImageData):
+    """What the sets that are read from files have in common: a trial can do with a part of them."""
+
+    samples: Count | None = None
+    """Use so many training images, the validation share included: a fixed random choice. All by default."""
+    test_samples: Count | None = None
+    """Use so many test images, a fixed random choice. All by default."""
+
+
+class Digits(StoredImages):
     """The real handwritten digits that come with scikit-learn, 1797 of 1x8x8; a fifth of them is the test set."""
 
     white: ClassVar[int] = 16
@@ -162,7 +172,7 @@ class GeneratedImages(ImageData):
         return self.classes
 
 
-class Mnist(ImageData):
+class Mnist(StoredImages):
     """MNIST, handwritten digits, 60 000 + 10 000 of 1x28x28, through torchvision."""
 
     name: Literal["mnist"]
@@ -173,7 +183,7 @@ class Mnist(ImageData):
         return (1, 28, 28)
 
 
-class FashionMnist(ImageData):
+class FashionMnist(StoredImages):
     """Fashion-MNIST, pieces of clothing, 60 000 + 10 000 of 1x28x28, through torchvision."""
 
     name: Literal["fashion-mnist"]
@@ -184,7 +194,7 @@ class FashionMnist(ImageData):
         return (1, 28, 28)
 
 
-class Cifar10(ImageData):
+class Cifar10(StoredImages):
     """CIFAR-10, small photographs, 50 000 + 10 000 of 3x32x32, through torchvision."""
 
     name: Literal["cifar10"]
@@ -195,7 +205,7 @@ class Cifar10(ImageData):
         return (3, 32, 32)
 
 
-class PictureFolder(ImageData):
+class PictureFolder(StoredImages):
     """A folder of class folders of pictures.
 
     Either `train/CLASS/*` and `test/CLASS/*`, or just `CLASS/*`: a fixed fifth of each class is then the test set.

@@ -109,3 +109,16 @@ def test_the_hash_is_of_what_is_trained_not_of_how_it_is_described(tmp_path: Pat
 
     assert hash_of(GOOD) == changed(description="other words", default=False)
     assert len({hash_of(GOOD), changed(seed=2), changed(batch_size=31), changed(epochs=2)}) == 4
+
+
+def test_overrides_reach_into_tables_and_are_validated() -> None:
+    path = experiments.find("digits-mlp")
+    changed = experiments.load(path, {"sgd.momentum": 0.5, "data.samples": 200, "epochs": 2})
+    assert (changed.sgd.momentum, changed.data.samples, changed.epochs) == (0.5, 200, 2)
+    for overrides, message in (
+        ({"sgd.momentun": 0.5}, "did you mean 'momentum'"),
+        ({"epochs.x": 1}, "'epochs' is no table"),
+        ({"sgd.momentum": 2.0}, "sgd.momentum: Input should be less than 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            experiments.load(path, overrides)

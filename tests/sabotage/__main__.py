@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -27,8 +28,14 @@ from tests.sabotage.runner import Job, caught_by, run_jobs, run_saboteurs
 from tests.sabotage.saboteurs import MINT, SABOTEURS
 
 FRAMEWORKS = ("pytorch", "jax", "mindspore")
-MORE = ("fashion-mnist-mlp", "cifar10-cnn")
-"""Experiments beside the default ones; they need data that has to be there already."""
+MORE: dict[str, dict[str, Any]] = {
+    "fashion-mnist-mlp": {"data.samples": 12_800, "data.test_samples": 1000},
+    "cifar10-cnn": {"data.samples": 2_048, "data.test_samples": 1000},
+}
+"""Experiments beside the default ones, as far as the reference can follow them; their data has to be there already."""
+
+JUDGE_BUDGET = 60.0
+"""Seconds for the reference of each run: more than in a bench, so that it judges as far as it would anywhere."""
 
 
 def main() -> int:
@@ -44,7 +51,7 @@ def main() -> int:
         rows = run_saboteurs([*SABOTEURS, MINT], Path(folder) / "saboteurs", {MINT.name: pythons["mindspore"]})
         caught = print_saboteurs(rows, console)
         chosen = arguments.experiments or usable_experiments(interpreters, console)
-        good = run_good(chosen, arguments.seeds, pythons, Path(folder) / "good")
+        good = run_good(chosen, arguments.seeds, pythons, Path(folder) / "good", console)
     good = pd.concat([good, rows[rows["backend"] == "reference"]])
     alarms = print_good(good, console)
     judged = int((good["status"] != "unavailable").sum())
@@ -57,7 +64,7 @@ def usable_experiments(interpreters: Interpreters, console: Console) -> list[str
     """The default experiments, and those of ``MORE`` whose data is there."""
     chosen = []
     for name in experiments.names():
-        experiment = experiments.load(experiments.find(name))
+        experiment = experiments.load(experiments.find(name), MORE.get(name))
         if experiment.default:
             chosen.append(name)
         elif name in MORE:
@@ -77,14 +84,33 @@ def usable_experiments(interpreters: Interpreters, console: Console) -> list[str
     return chosen
 
 
-def run_good(chosen: Sequence[str], seeds: int, pythons: dict[str, str], folder: Path) -> pd.DataFrame:
+def run_good(
+    chosen: Sequence[str], seeds: int, pythons: dict[str, str], folder: Path, console: Console
+) -> pd.DataFrame:
     """Train every mode of the frameworks for one epoch of each experiment, ladder only, once per seed."""
     jobs = [
-        Job(FRAMEWORKS, folder / f"{name}-{seed}", name, 0, pythons, {"epochs": 1, "seed": seed})
+        Job(
+            FRAMEWORKS,
+            folder / f"{name}-{seed}",
+            name,
+            0,
+            pythons,
+            {"epochs": 1, "seed": seed, **MORE.get(name, {})},
+            JUDGE_BUDGET,
+        )
         for seed in range(1, seeds + 1)
         for name in chosen
     ]
-    return pd.concat(run_jobs(jobs), ignore_index=True) if jobs else pd.DataFrame()
+    tables = []
+    for rows in run_jobs(jobs):
+        tables.append(rows)
+        first, good = rows.iloc[0], int((rows["status"] == "ok").sum())
+        console.print(
+            f"{len(tables)}/{len(jobs)} {first['experiment']}, seed {first['seed']}: {good} of {len(rows)} ok, "
+            f"{first['judged_steps']} steps judged",
+            highlight=False,
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
 def print_saboteurs(rows: pd.DataFrame, console: Console) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.bench import Selection, bench
-from benchmarks.session import Options
+from benchmarks.session import JUDGE_BUDGET, Options
 from results.store import Store
 from tests.sabotage.saboteurs import Saboteur
 
@@ -35,12 +35,13 @@ class Job:
     turns: int = 0
     pythons: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    judge_budget: float = JUDGE_BUDGET
 
     def run(self) -> pd.DataFrame:
         """Run the bench and return its rows; the backends that are files use the running interpreter."""
         current = {Path(name).stem: "current" for name in self.backends if name.endswith(".py")}
         selection = Selection([self.experiment], self.backends, overrides=dict(self.overrides))
-        options = Options(repeats=1, threads=1, timeout=600, turns=self.turns)
+        options = Options(repeats=1, threads=1, timeout=600, turns=self.turns, judge_budget=self.judge_budget)
         bench(
             selection,
             options,
@@ -51,8 +52,11 @@ class Job:
         return Store(self.results).runs()
 
 
-def run_jobs(jobs: Sequence[Job]) -> list[pd.DataFrame]:
-    """Run benches side by side, each bound to two cores of its own: one for a worker, both for the judge."""
+def run_jobs(jobs: Sequence[Job]) -> Iterator[pd.DataFrame]:
+    """Run benches side by side, each bound to two cores of its own: one for a worker, both for the judge.
+
+    Yields the rows of each in the order of the jobs.
+    """
     cores = machine.physical_cores()
     slots = [set(cores[i : i + 2]) for i in range(0, max(1, len(cores) - 1), 2)]
     context = multiprocessing.get_context("spawn")
@@ -60,7 +64,7 @@ def run_jobs(jobs: Sequence[Job]) -> list[pd.DataFrame]:
     for slot in slots:
         free.put(slot)
     with ProcessPoolExecutor(len(slots), context, _take_slot, (free,)) as pool:
-        return list(pool.map(Job.run, jobs))
+        yield from pool.map(Job.run, jobs)
 
 
 def _take_slot(free: Any) -> None:

@@ -70,6 +70,21 @@ def test_without_a_validation_share_the_validation_set_is_empty() -> None:
     assert labels.shape == (0,)
 
 
+def test_a_part_of_a_set_is_a_fixed_random_choice_in_the_order_of_the_whole() -> None:
+    whole = prepared({"name": "digits"})
+    part = prepared({"name": "digits", "samples": 100, "test_samples": 20}, validation=0.1)
+    assert part.sizes == {"train": 90, "validation": 10, "test": 20}
+    rows = [sample.tobytes() for sample in whole.load("test")[0]]
+    places = [rows.index(sample.tobytes()) for sample in part.load("test")[0]]
+    assert places == sorted(places)
+    assert places != list(range(20)), "a set may be sorted by class"
+
+
+def test_more_samples_than_there_are_is_an_error_with_both_numbers() -> None:
+    with pytest.raises(DataError, match="digits: data.samples: 2000 are asked for, and there are 1438"):
+        prepared({"name": "digits", "samples": 2000})
+
+
 def test_normalisation_is_mean_and_std_of_each_channel() -> None:
     plain, _ = prepared(IMAGES).load("train")
     data = prepared({**IMAGES, "mean": [0.25, 0.5], "std": [0.5, 0.125]})
