@@ -81,7 +81,7 @@ def test_a_part_of_a_set_is_a_fixed_random_choice_in_the_order_of_the_whole() ->
 
 
 def test_more_samples_than_there_are_is_an_error_with_both_numbers() -> None:
-    with pytest.raises(DataError, match="digits: data.samples: 2000 are asked for, and there are 1438"):
+    with pytest.raises(DataError, match=r"digits: data\.samples: 2000 are asked for, and there are 1438"):
         prepared({"name": "digits", "samples": 2000})
 
 
