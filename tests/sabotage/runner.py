@@ -53,12 +53,8 @@ class Job:
 
 
 def run_jobs(jobs: Sequence[Job]) -> Iterator[pd.DataFrame]:
-    """Run benches side by side, each bound to two cores of its own: one for a worker, both for the judge.
-
-    Yields the rows of each in the order of the jobs.
-    """
-    cores = machine.physical_cores()
-    slots = [set(cores[i : i + 2]) for i in range(0, max(1, len(cores) - 1), 2)]
+    """Run benches side by side, each bound to a core of its own; yields the rows of each in the order of the jobs."""
+    slots = [{core} for core in machine.physical_cores()]
     context = multiprocessing.get_context("spawn")
     free = context.Queue()
     for slot in slots:
