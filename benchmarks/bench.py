@@ -13,6 +13,7 @@ from rich.console import Console
 from backends import environments
 from backends.environments import BackendFile, Interpreters
 from benchmarks import experiment as experiments
+from benchmarks import machine
 from benchmarks.data import prepare
 from benchmarks.errors import InputError
 from benchmarks.experiment import Experiment
@@ -20,6 +21,7 @@ from benchmarks.materials import Materials, draw
 from benchmarks.plan import Cell
 from benchmarks.progress import TerminalProgress
 from benchmarks.session import Options, Session
+from benchmarks.sweep import Point, points
 from results import tables, terminal
 from results.store import Store
 
@@ -34,7 +36,11 @@ class Selection:
     backends: Sequence[str] = ()
     modes: Sequence[str] = ()
     device: str = "auto"
+    threads: int | None = None
+    """For every framework; None is ``machine.default_threads``."""
     overrides: dict[str, Any] = field(default_factory=dict)
+    sweeps: Sequence[str] = ()
+    """Each as "key=value,value"."""
 
 
 def bench(selection: Selection, options: Options, pythons: dict[str, str], results: Path, console: Console) -> int:
@@ -42,9 +48,9 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
 
     Raises InputError, DataError or BackendFileError before anything is run or written, if the input is bad.
     """
-    chosen = _experiments(selection)
+    variants = _variants(selection)
     modes = _modes(selection)
-    if not chosen or not modes:
+    if not variants or not modes:
         console.print("nothing selected: no experiment and mode fit the arguments", markup=False)
         return NOTHING_SELECTED
     store = Store(results)
@@ -52,8 +58,11 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
         interpreters = Interpreters(pythons, progress.message)
         for backend, _ in modes:
             interpreters.given(backend)
-        materials = [_materials(path, chosen[path], interpreters, Path(scratch)) for path in chosen]
-        cells = [Cell(item, backend, mode, selection.device) for item in materials for backend, mode in modes]
+        cells = [
+            Cell(materials, backend, mode, selection.device, threads)
+            for materials, threads in _materials(variants, selection, interpreters, Path(scratch))
+            for backend, mode in modes
+        ]
         session = Session(cells, options, interpreters, store, progress)
         try:
             session.execute(Path(scratch))
@@ -61,21 +70,31 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
             progress.stop()
             if session.runs:
                 tables.export(store)
-                terminal.print_summary(tables.summary_table(store.runs(session.name)), console)
+                terminal.print_session(store, session.name, options.baseline, console)
                 console.print(
                     f"results: {store.path} (also as CSV and Parquet beside it)", markup=False, soft_wrap=True
                 )
     return OK if all(run.status in ("ok", "unavailable") for run in session.runs) else SOME_FAILED
 
 
-def _experiments(selection: Selection) -> dict[Path, Experiment]:
-    """The experiments that were named, or those that a bench without names runs."""
-    if selection.experiments:
-        return {
-            path: experiments.load(path, selection.overrides) for path in map(experiments.find, selection.experiments)
-        }
-    loaded = {path: experiments.load(path, selection.overrides) for path in map(experiments.find, experiments.names())}
-    return {path: experiment for path, experiment in loaded.items() if experiment.default}
+@dataclass(frozen=True)
+class _Variant:
+    """An experiment at one point of the sweep."""
+
+    path: Path
+    experiment: Experiment
+    point: Point
+
+
+def _variants(selection: Selection) -> list[_Variant]:
+    """The experiments that were named, or those that a bench without names runs, at every point of the sweep."""
+    paths = [experiments.find(name) for name in selection.experiments or experiments.names()]
+    variants = [
+        _Variant(path, experiments.load(path, {**selection.overrides, **point.overrides}), point)
+        for path in paths
+        for point in points(selection.sweeps)
+    ]
+    return [variant for variant in variants if selection.experiments or variant.experiment.default]
 
 
 def _modes(selection: Selection) -> list[tuple[BackendFile, str]]:
@@ -89,16 +108,25 @@ def _modes(selection: Selection) -> list[tuple[BackendFile, str]]:
     return [(backend, mode) for backend in backends for mode in backend.modes if mode in (selection.modes or known)]
 
 
-def _materials(path: Path, experiment: Experiment, interpreters: Interpreters, scratch: Path) -> Materials:
-    data = prepare(
-        experiment.data,
-        experiment.validation,
-        path.parent,
-        torchvision_python=lambda: interpreters.path(environments.find("pytorch")),
-    )
-    if data.classes:
-        try:
-            experiment.check_outputs(len(data.classes))
-        except ValueError as error:
-            raise InputError(f"{path}: {error}") from None
-    return draw(path.stem, experiment, data, scratch / f"{path.stem}-materials")
+def _materials(
+    variants: Sequence[_Variant], selection: Selection, interpreters: Interpreters, scratch: Path
+) -> list[tuple[Materials, int]]:
+    """Prepare what the cells of each variant share, and say how many threads they get."""
+    prepared = []
+    for number, variant in enumerate(variants):
+        path, experiment = variant.path, variant.experiment
+        data = prepare(
+            experiment.data,
+            experiment.validation,
+            path.parent,
+            torchvision_python=lambda: interpreters.path(environments.find("pytorch")),
+        )
+        if data.classes:
+            try:
+                experiment.check_outputs(len(data.classes))
+            except ValueError as error:
+                raise InputError(f"{path}: {error}") from None
+        materials = draw(path.stem, experiment, data, scratch / f"materials-{number}", variant.point.label)
+        threads = variant.point.threads or selection.threads or machine.default_threads()
+        prepared.append((materials, threads))
+    return prepared

@@ -18,8 +18,9 @@ from benchmarks import bench, machine
 from benchmarks import experiment as experiments
 from benchmarks.data import DataError
 from benchmarks.errors import InputError
-from benchmarks.session import Options
+from benchmarks.session import REPEATS, Options
 from results import tables, terminal
+from results.statistics import BASELINE
 from results.store import Store, StoreError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -31,6 +32,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _share(text: str) -> float:
+    """Read "2%" or "0.02"."""
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise typer.BadParameter(f"{text!r} is no share; write one such as 2% or 0.02")
+    return share
+
+
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Folder of the store, the tables and the logs.")
 ]
@@ -60,9 +75,36 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches; default: the experiment's.")] = None,
     repeats: Annotated[
         int, typer.Option(min=1, max=1000, help="Rounds; every cell runs once in each, in a fresh process.")
-    ] = 3,
+    ] = REPEATS,
+    until: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            parser=_share,
+            help="Add rounds until every interval is at most this wide, such as 2%, or the budget is spent.",
+        ),
+    ] = None,
+    budget: Annotated[
+        float, typer.Option(min=0, metavar="MINUTES", help="With --until: add no round after so long.")
+    ] = 30.0,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,...",
+            help="Run at every value of a key of the experiment, such as batch_size or sgd.momentum, or of threads; "
+            "repeatable, for the cross product.",
+        ),
+    ] = None,
+    target_accuracy: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Also tell the seconds of training until this test accuracy was reached."),
+    ] = None,
+    baseline: Annotated[
+        tuple[str, str],
+        typer.Option(metavar="BACKEND MODE", help="What ratios are taken against, where it is among the cells."),
+    ] = BASELINE,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processors for every framework; default: physical cores.")
+        int | None, typer.Option(min=1, help="Processors for every framework; default: physical cores, less one.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one run may work.")] = 3600.0,
     python: Annotated[
@@ -84,9 +126,13 @@ def run(
         backends=backend or (),
         modes=mode or (),
         device=device,
+        threads=threads,
         overrides={key: value for key, value in overrides.items() if value is not None},
+        sweeps=sweep or (),
     )
-    options = Options(repeats, threads or len(machine.physical_cores()), timeout)
+    options = Options(
+        repeats, timeout, baseline=baseline, until=until, budget=budget * 60, target_accuracy=target_accuracy
+    )
     raise typer.Exit(bench.bench(selection, options, pythons_given(python or [], backend or []), results, Console()))
 
 

@@ -55,17 +55,26 @@ def physical_cores() -> list[int]:
     return sorted(cores.values())
 
 
-def processors_for(threads: int) -> list[int]:
-    """The processors that workers with this many threads are bound to: different physical cores first.
+def default_threads() -> int:
+    """One thread for each physical core but one, which is left to the parent process and to the system.
 
-    Raises InputError if there are not so many.
+    Without a free core, every wait of a framework's threads for each other is at the mercy of what else has to run.
+    """
+    return max(1, len(physical_cores()) - 1)
+
+
+def processors_for(threads: int) -> list[int]:
+    """The processors that workers with this many threads are bound to: different physical cores first, the last ones.
+
+    The first core is the busiest with the system's own work. Raises InputError if there are not so many.
     """
     allowed, cores = _allowed(), physical_cores()
     if threads > len(allowed):
         raise InputError(
             f"--threads {threads}: this machine lets lockstep use {len(allowed)} processors; ask for at most that"
         )
-    return sorted((cores + [processor for processor in allowed if processor not in cores])[:threads])
+    others = [processor for processor in allowed if processor not in cores]
+    return sorted((cores[::-1] + others)[:threads])
 
 
 def worker_environment(threads: int) -> dict[str, str]:

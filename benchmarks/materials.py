@@ -30,6 +30,8 @@ class Materials:
     """Files that workers map into memory, and the hashes of what is in them."""
 
     name: str
+    point: str
+    """Where in a sweep, such as "batch_size=64"; empty without a sweep."""
     experiment: Experiment
     data: PreparedData
     model: contract.Model
@@ -45,6 +47,11 @@ class Materials:
     """Steps of an epoch that have a full batch."""
     last_batch: int
     """Samples in the short last batch of an epoch; 0 if the batch size divides the training set."""
+
+    @property
+    def label(self) -> str:
+        """The experiment, and where in a sweep."""
+        return f"{self.name} {self.point}".strip()
 
     def case(self) -> Case:
         """The same for the judge, as arrays."""
@@ -91,7 +98,7 @@ class Materials:
         return self.full_steps + (self.last_batch > 0)
 
 
-def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path) -> Materials:
+def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path, point: str = "") -> Materials:
     """Draw initial weights and batch order from the experiment's seed and write them into ``folder``.
 
     The order is one permutation of the training set per epoch, cut into full batches [epochs * steps, batch size]
@@ -123,6 +130,7 @@ def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path) ->
     np.save(folder / "last_batches.npy", order[:, full_steps * batch_size :])
     return Materials(
         name=name,
+        point=point,
         experiment=experiment,
         data=data,
         model=experiment.model,

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from backends.environments import BackendFile
 from benchmarks.materials import Materials
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One (experiment, backend, mode, device) of the plan; the seed is the experiment's."""
+    """One (experiment, backend, mode, device, threads) of the plan; the seed is the experiment's."""
 
     materials: Materials
     backend: BackendFile
     mode: str
     device: str
+    threads: int
 
     @property
     def label(self) -> str:
         """Short name for progress lines."""
-        return f"{self.materials.name} {self.backend.name} {self.mode}"
+        return f"{self.materials.label} {self.backend.name} {self.mode}"
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,34 @@ class Comparison:
     round: int
     cells: tuple[Cell, ...]
 
+    @property
+    def materials(self) -> Materials:
+        """What the cells have in common."""
+        return self.cells[0].materials
 
-def comparisons(cells: Sequence[Cell], repeats: int) -> list[Comparison]:
-    """Return every experiment once per round, its cells in an order that is reversed every other round."""
-    names = list(dict.fromkeys(cell.materials.name for cell in cells))
-    plan = []
-    for number in range(1, repeats + 1):
-        for name in names:
-            together = [cell for cell in cells if cell.materials.name == name]
-            plan.append(Comparison(number, tuple(together if number % 2 else reversed(together))))
-    return plan
+    @property
+    def threads(self) -> int:
+        """The number of threads of every cell."""
+        return self.cells[0].threads
+
+    def again(self, round_: int) -> Comparison:
+        """Return the same comparison for another round; the order of the cells is reversed every other round."""
+        forward = self.cells if self.round % 2 else self.cells[::-1]
+        return Comparison(round_, forward if round_ % 2 else forward[::-1])
+
+
+def comparisons(cells: Sequence[Cell]) -> list[Comparison]:
+    """Return the comparisons of the first round: cells are compared if they share materials and threads."""
+    groups: dict[tuple[str, int], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.materials.label, cell.threads), []).append(cell)
+    return [Comparison(1, tuple(group)) for group in groups.values()]
+
+
+def turn_orders(workers: int, turns: int, round_: int) -> list[list[int]]:
+    """Return the order of the workers in each turn: a fresh random one, the same whenever the plan is made anew.
+
+    With fixed or merely reversed orders some workers would always come after the same one, or twice in a row.
+    """
+    generator = np.random.default_rng(round_)
+    return [generator.permutation(workers).tolist() for _ in range(turns)]

@@ -28,7 +28,8 @@ class TerminalProgress:
         )
         self._task = self._bar.add_task("starting", total=None)
         self._remaining: list[Run] = []
-        self._seconds: dict[tuple[str, str, str], float] = {}
+        self._total = 0
+        self._seconds: dict[tuple[str, ...], float] = {}
 
     def __enter__(self) -> TerminalProgress:
         """Show the live line."""
@@ -47,9 +48,14 @@ class TerminalProgress:
 
     def plan(self, runs: Sequence[Run]) -> None:
         """Show how much there is to do."""
-        self._remaining = list(runs)
-        self._bar.update(self._task, total=len(runs))
+        self.add(runs)
         self.message(f"{len(runs)} runs of {len({run.experiment for run in runs})} experiments planned")
+
+    def add(self, runs: Sequence[Run]) -> None:
+        """Count them to what there is to do."""
+        self._remaining += runs
+        self._total += len(runs)
+        self._bar.update(self._task, total=self._total)
 
     def message(self, text: str) -> None:
         """Print a line."""
@@ -69,14 +75,15 @@ class TerminalProgress:
 
     def turns(self, comparison: Comparison, turn: int, of: int) -> None:
         """Update the live line."""
-        self._live(f"{comparison.cells[0].materials.name} | timing round {comparison.round}, turn {turn}/{of}")
+        self._live(f"{comparison.materials.label} | timing round {comparison.round}, turn {turn}/{of}")
 
     def ended(self, run: Run, seconds: float) -> None:
         """Print the run's line."""
         self._remaining = [other for other in self._remaining if other.run != run.run]
-        self._seconds[run.experiment, run.backend, run.mode] = seconds
+        self._seconds[_cell(run)] = seconds
         self._bar.advance(self._task)
-        parts = [f"round {run.round} {run.experiment} {run.backend} {run.mode}: {run.status}"]
+        label = f"{run.experiment} {run.point}".strip()
+        parts = [f"round {run.round} {label} {run.backend} {run.mode}: {run.status}"]
         if run.status == "ok":
             parts.append(f"loss {run.train_loss:.4f}")
             if run.test_accuracy is not None:
@@ -98,6 +105,10 @@ class TerminalProgress:
         if not self._seconds or not self._remaining:
             return ""
         mean = sum(self._seconds.values()) / len(self._seconds)
-        left = sum(self._seconds.get((run.experiment, run.backend, run.mode), mean) for run in self._remaining)
+        left = sum(self._seconds.get(_cell(run), mean) for run in self._remaining)
         minutes, seconds = divmod(round(left), 60)
         return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def _cell(run: Run) -> tuple[str, ...]:
+    return run.experiment, run.point, run.backend, run.mode

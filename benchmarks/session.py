@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,15 +14,20 @@ from backends.environments import EnvironmentFailed, Interpreters
 from benchmarks import machine
 from benchmarks.cell_run import CellRun, Launch
 from benchmarks.materials import Materials
-from benchmarks.plan import Cell, Comparison, comparisons
+from benchmarks.noise import NoiseWatch, processor_settings
+from benchmarks.plan import Cell, Comparison, comparisons, turn_orders
 from results.judge import Judgement, judge
 from results.record import Run
+from results.statistics import BASELINE, compare
 from results.store import Store
 
 JUDGE_BUDGET = 12.0
 """Seconds that the float64 reference and its copies may train for one experiment, unless the options say otherwise."""
 
-TURNS = 6
+REPEATS = 5
+"""Rounds, unless the options say otherwise."""
+
+TURNS = 12
 """Timed windows of each worker in a round, unless the options say otherwise."""
 
 
@@ -30,7 +35,10 @@ class Progress(Protocol):
     """What a session tells while it runs."""
 
     def plan(self, runs: Sequence[Run]) -> None:
-        """The whole plan is known."""
+        """The plan is known."""
+
+    def add(self, runs: Sequence[Run]) -> None:
+        """More runs are planned."""
 
     def message(self, text: str) -> None:
         """Something worth a line of its own has happened."""
@@ -52,12 +60,21 @@ class Progress(Protocol):
 class Options:
     """What applies to all cells of a session."""
 
-    repeats: int
-    threads: int
-    timeout: float
+    repeats: int = REPEATS
+    """Rounds: every cell runs once in each, in a fresh process."""
+    timeout: float = 3600.0
+    """Seconds that one run may work."""
     turns: int = TURNS
     """Timed windows of each worker in a round; 0 walks the ladder only."""
     judge_budget: float = JUDGE_BUDGET
+    baseline: tuple[str, str] = BASELINE
+    """Backend and mode that ratios are taken against."""
+    target_accuracy: float | None = None
+    """Test accuracy, from 0 to 1, whose time is taken."""
+    until: float | None = None
+    """Add rounds until every interval of a ratio is at most this wide, as a share of the ratio."""
+    budget: float = 1800.0
+    """Seconds of the session after which no round is added."""
 
 
 class Session:
@@ -73,76 +90,125 @@ class Session:
         self._interpreters = interpreters
         self._store = store
         self._progress = progress
-        self._processors = machine.processors_for(options.threads)
-        self._machine = machine.describe()
+        self._machine = {**machine.describe(), **processor_settings()}
         self._start = self._last_end = time.perf_counter()
         self._count = 0
         self._import_seconds: dict[str, float] = {}
         self._judgements: dict[str, Judgement] = {}
-        self._comparisons = comparisons(cells, options.repeats)
-        self._planned = [self._plan(comparison) for comparison in self._comparisons]
+        self._comparisons = comparisons(cells)
+        self._processors = {
+            comparison.threads: machine.processors_for(comparison.threads) for comparison in self._comparisons
+        }
+        rounds = range(1, options.repeats + 1)
+        self._plan = [
+            (planned, self._records(planned))
+            for planned in (comparison.again(round_) for round_ in rounds for comparison in self._comparisons)
+        ]
 
     def execute(self, scratch: Path) -> None:
-        """Run the plan, with the workers' own folders in ``scratch``.
+        """Run the plan, with the workers' own folders in ``scratch``; then add rounds, if the options ask for them.
 
         KeyboardInterrupt ends it early, after every planned run that has no row has got one.
         """
-        planned = [run for runs in self._planned for run in runs]
-        self._progress.plan(planned)
+        self._progress.plan([record for _, records in self._plan for record in records])
         logs = self._store.folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         live: list[CellRun] = []
         try:
-            for comparison, records in zip(self._comparisons, self._planned, strict=True):
-                judgement = self._judge(comparison.cells[0].materials, records[0])
+            for comparison, records in self._plan:  # it grows at its end
+                judgement = self._judge(comparison.materials, records[0])
                 live = [
                     CellRun(cell, record, judgement, self._start, self._progress.training)
                     for cell, record in zip(comparison.cells, records, strict=True)
                 ]
                 self._compare(comparison, live, scratch, logs)
+                if comparison is self._plan[-1][0]:
+                    self._add_rounds(comparison.round + 1)
         except KeyboardInterrupt:
             for run in live:
                 run.end("interrupted", "stopped by Ctrl-C")
-            for record in planned:
-                if record not in self.runs:
-                    record.reason = record.reason or "stopped by Ctrl-C before it began"
-                    self._ended(record)
+            for _, records in self._plan:
+                for record in records:
+                    if record not in self.runs:
+                        record.reason = record.reason or "stopped by Ctrl-C before it began"
+                        self._ended(record)
             raise
+
+    def _add_rounds(self, round_: int) -> None:
+        """Plan one more round of the comparisons whose intervals are too wide, as long as there is time."""
+        if self._options.until is None or time.perf_counter() - self._start > self._options.budget:
+            return
+        found = compare(self._store.runs(self.name), self._store.windows(self.name), self._options.baseline)
+        compared = found[found["verdict"] != "baseline"]
+        wide = compared[(compared["high"] - compared["low"]) / compared["ratio"] > self._options.until]
+        open_points = set(zip(wide["experiment_hash"], wide["threads_asked"], strict=True))
+        added = [
+            comparison.again(round_)
+            for comparison in self._comparisons
+            if (comparison.materials.experiment.hash, comparison.threads) in open_points
+        ]
+        for comparison in added:
+            self._plan.append((comparison, self._records(comparison)))
+        if added:
+            labels = ", ".join(comparison.materials.label for comparison in added)
+            self._progress.add([record for _, records in self._plan[-len(added) :] for record in records])
+            self._progress.message(f"intervals wider than {self._options.until:.1%}: round {round_} of {labels}")
 
     def _judge(self, materials: Materials, first: Run) -> Judgement:
         """The reference's judgement of an experiment, made when its first comparison begins."""
-        if materials.name not in self._judgements:
-            self._progress.judging(materials.name)
-            self._judgements[materials.name] = judge(materials.case(), self._options.judge_budget)
-            first.ladder_seconds = self._judgements[materials.name].seconds
-        return self._judgements[materials.name]
+        if materials.label not in self._judgements:
+            self._progress.judging(materials.label)
+            self._judgements[materials.label] = judge(materials.case(), self._options.judge_budget)
+            first.judge_seconds = self._judgements[materials.label].seconds
+        return self._judgements[materials.label]
 
     def _compare(self, comparison: Comparison, runs: list[CellRun], scratch: Path, logs: Path) -> None:
         """Run the workers of one comparison: start together, train one after the other, then take turns."""
-        for run in runs:
-            self._launch(run, scratch, logs)
-        # An import keeps one core busy; as many at once as there are cores do not slow each other down.
-        # Those that took longest before go first.
-        slowest_first = sorted(runs, key=lambda run: -self._import_seconds.get(run.cell.backend.name, 0.0))
-        with ThreadPoolExecutor(len(machine.physical_cores())) as pool:
-            list(pool.map(_import, slowest_first))
-        self._import_seconds |= {run.cell.backend.name: run.record.import_seconds or 0.0 for run in runs}
+        self._start_workers(runs, scratch, logs)
         for run in runs:
             for step in (run.prepare, run.train, *([run.warm_up] if self._options.turns else [])):
                 with run.turn():
                     step()
             if not run.alive:
                 self._ended(run.record)
-        for turn in range(1, self._options.turns + 1):
-            self._progress.turns(comparison, turn, self._options.turns)
-            for run in runs if turn % 2 else reversed(runs):
-                with run.turn():
-                    run.timed_window(turn)
+        self._take_turns(comparison, runs)
         for run in runs:
             if run.record not in self.runs:
                 with run.turn():
                     run.finish()
                 self._ended(run.record)
+
+    def _take_turns(self, comparison: Comparison, runs: list[CellRun]) -> None:
+        """Time all workers, one window after the other, in an order that changes with every turn."""
+        watch = NoiseWatch(sum(run.cpu_seconds for run in runs))
+        for turn, order in enumerate(turn_orders(len(runs), self._options.turns, comparison.round), start=1):
+            self._progress.turns(comparison, turn, self._options.turns)
+            for place in order:
+                with runs[place].turn():
+                    runs[place].timed_window(turn)
+        noise = watch.end(sum(run.cpu_seconds for run in runs))
+        for run in runs:
+            run.record.others_per_wall = noise.others_per_wall
+            run.record.stolen_per_wall = noise.stolen_per_wall
+            run.record.throttled = noise.throttled
+
+    def _start_workers(self, runs: list[CellRun], scratch: Path, logs: Path) -> None:
+        """Start processes and import frameworks, as many at once as there are cores.
+
+        An import keeps one core busy, so they do not slow each other down. Those that took longest before go first.
+        """
+        waiting = sorted(runs, key=lambda run: self._import_seconds.get(run.cell.backend.name, 0.0))
+        importing: set[Future[None]] = set()
+        with ThreadPoolExecutor(len(machine.physical_cores())) as pool:
+            while waiting or importing:
+                while waiting and len(importing) < len(machine.physical_cores()):
+                    run = waiting.pop()
+                    self._launch(run, scratch, logs)  # in this thread: a worker ends with the thread that started it
+                    importing.add(pool.submit(_import, run))
+                done, importing = wait(importing, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+        self._import_seconds |= {run.cell.backend.name: run.import_seconds for run in runs}
 
     def _launch(self, run: CellRun, scratch: Path, logs: Path) -> None:
         record = run.record
@@ -156,11 +222,12 @@ class Session:
             run.end("failed", str(error))
             return
         record.environment_seconds = time.perf_counter() - begin
-        environment = machine.worker_environment(self._options.threads)
+        threads = run.cell.threads
+        environment = machine.worker_environment(threads)
         folder = scratch / record.run
-        run.start(Launch(python, folder, log, environment, self._processors, self._options.timeout))
+        run.start(Launch(python, folder, log, environment, self._processors[threads], self._options.timeout))
 
-    def _plan(self, comparison: Comparison) -> list[Run]:
+    def _records(self, comparison: Comparison) -> list[Run]:
         """Make the records of a comparison's runs, with all that is known before they begin."""
         records = []
         for cell in comparison.cells:
@@ -185,7 +252,9 @@ class Session:
                     epochs=experiment.epochs,
                     steps_per_epoch=materials.steps_per_epoch,
                     parameters=materials.parameter_count,
-                    threads_asked=self._options.threads,
+                    threads_asked=cell.threads,
+                    point=materials.point,
+                    target_accuracy=self._options.target_accuracy,
                     machine=self._machine,
                     experiment_json=experiment.canonical_json(),
                     log=f"logs/{run}.log",

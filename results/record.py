@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Status = Literal["ok", "unavailable", "failed", "diverged", "not-equivalent", "timeout", "interrupted"]
+WindowKind = Literal["training", "warm-up", "doubled", "lead-in", "timed", "audit", "audit-step"]
 
 
 @dataclass
@@ -30,9 +31,9 @@ class Epoch:
 class Window:
     """Consecutive steps that were timed as one, from before the first to after ``synchronize``."""
 
-    kind: Literal["training", "warm-up", "timed", "audit"]
+    kind: WindowKind
     turn: int
-    """Number of the turn among the workers of the comparison (timed windows), or of the epoch (training)."""
+    """Number of the turn among the workers of the comparison (timed and lead-in), or of the epoch (training)."""
     started: float
     """Seconds after the start of the session."""
     steps: int
@@ -57,6 +58,8 @@ class Run:
     device: str
     seed: int
     round: int
+    point: str = ""
+    """Where in a sweep the run stands, such as "batch_size=64"."""
     started: str = ""
     status: Status = "interrupted"
     phase: str = "planned"
@@ -77,22 +80,43 @@ class Run:
     train_loss: float | None = None
     train_samples_per_second: float | None = None
     predict_samples_per_second: float | None = None
+    target_accuracy: float | None = None
+    seconds_to_target: float | None = None
+    """Seconds of training until the first epoch after which the test accuracy was the target or more."""
     environment_seconds: float | None = None
+    """Making or finding the environment, before the process was started."""
+    judge_seconds: float | None = None
+    """Training of the float64 reference and its copies: in the first run of its experiment only."""
     start_seconds: float | None = None
+    """From here on the phases of the process, which add up to ``wall_seconds``. First, the interpreter starts."""
     import_seconds: float | None = None
     load_seconds: float | None = None
     put_seconds: float | None = None
     first_step_seconds: float | None = None
+    """The first training step: the compilation is in it."""
     train_seconds: float | None = None
+    """The rest of the epochs."""
+    warm_up_seconds: float | None = None
+    """Training after the last epoch until the throughput is steady, and the lead-ins of the timed windows."""
     timed_seconds: float | None = None
+    """The timed windows of the steady part."""
     evaluate_seconds: float | None = None
-    waiting_seconds: float | None = None
-    """Time in which the worker was stopped because another one had the turn."""
     ladder_seconds: float | None = None
-    """Cost of proving equal work; the first run of an experiment also carries that of its reference."""
+    """What equal work cost the run to prove."""
+    waiting_seconds: float | None = None
+    """The process was stopped, because another one had the turn."""
+    harness_seconds: float | None = None
+    """What lockstep itself did in between: scoring, hashing, bookkeeping, ending the process."""
     wall_seconds: float | None = None
+    """From the start of the process to its end, as the parent saw it."""
     cpu_per_wall: float | None = None
     """Processor seconds per second of the timed windows: the number of threads that really worked."""
+    others_per_wall: float | None = None
+    """Processors that other programs kept busy while the workers of the comparison took turns."""
+    stolen_per_wall: float | None = None
+    """Processors that the hypervisor gave to other machines meanwhile."""
+    throttled: int | None = None
+    """How often the processor was throttled for heat meanwhile."""
     comparable: bool | None = None
     """Whether every rung of the ladder held; only then may the speed be compared."""
     rung: str = ""

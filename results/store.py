@@ -97,9 +97,10 @@ class Store:
         """One row per run and epoch."""
         return self._table("epochs", ["run", *_EPOCH_COLUMNS])
 
-    def windows(self) -> pd.DataFrame:
-        """One row per run and window."""
-        return self._table("windows", ["run", *_WINDOW_COLUMNS])
+    def windows(self, session: str | None = None) -> pd.DataFrame:
+        """One row per run and window, of one session or of all."""
+        windows = self._table("windows", ["run", *_WINDOW_COLUMNS])
+        return windows if session is None else windows[windows["run"].str.startswith(f"{session}-")]
 
     def steps(self) -> pd.DataFrame:
         """One row per run and training step, counted from 1, with the loss before the step's update.

@@ -37,7 +37,7 @@ NARROW = {
 }
 """The same in a terminal of 80 columns."""
 
-CELL = ["experiment", "backend", "mode", "device", "seed", "experiment_hash"]
+CELL = ["experiment", "experiment_hash", "device", "threads_asked", "backend", "mode"]
 """What makes two runs repetitions of each other."""
 
 
@@ -49,29 +49,33 @@ def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     return runs
 
 
-def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per cell: medians over its runs that are ok, and the spread of the throughput among them."""
+def summary_table(runs: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell: medians over its runs that are ok, and what ``statistics.compare`` found."""
     rows = []
-    for _, cell in runs.groupby(CELL, sort=False, dropna=False):
+    for key, cell in runs.groupby(CELL, sort=False, dropna=False):
         ok = cell[cell["status"] == "ok"]
-        throughput = ok["train_samples_per_second"]
-        counts = cell["status"].value_counts()
+        medians = ok[["test_loss", "test_accuracy", "first_step_seconds", "peak_memory_bytes"]].astype(float).median()
+        label = f"{cell['experiment'].iloc[0]} {cell['point'].iloc[0]}".strip()
         rows.append(
             {
-                "experiment": cell["experiment"].iloc[0],
-                "backend": cell["backend"].iloc[0],
-                "mode": cell["mode"].iloc[0],
-                "device": cell["device"].iloc[0],
-                "status": ", ".join(f"{count} {status}" for status, count in counts.items()),
-                "test_loss": ok["test_loss"].median(),
-                "test_accuracy": ok["test_accuracy"].median(),
-                "samples_per_second": throughput.median(),
-                "spread": (throughput.max() - throughput.min()) / throughput.median(),
-                "first_step_seconds": ok["first_step_seconds"].median(),
-                "peak_memory_bytes": ok["peak_memory_bytes"].median(),
+                **dict(zip(CELL, key, strict=True)),
+                "label": label,
+                **medians,
+                "samples_per_second": ok["train_samples_per_second"].astype(float).median(),
+                "problems": _problems(cell),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).merge(compared, on=CELL, how="left")
+
+
+def _problems(cell: pd.DataFrame) -> str:
+    """How many runs ended otherwise than ok, and why the first of them did."""
+    counts = cell.loc[cell["status"] != "ok", "status"].value_counts()
+    if counts.empty:
+        return ""
+    first = cell[cell["status"] != "ok"].iloc[0]
+    found = ", ".join(f"{count} {status}" for status, count in counts.items())
+    return f"{found} of {len(cell)} runs; in {first['phase']}: {first['reason']}"
 
 
 def export(store: Store) -> list[Path]:

@@ -86,18 +86,6 @@ def test_a_file_that_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
         Store(tmp_path).runs()
 
 
-def test_the_summary_takes_medians_over_the_runs_that_are_ok(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    for name, speed in (("r1", 10.0), ("r2", 30.0), ("r3", 20.0)):
-        store.append(a_run(name, train_samples_per_second=speed, peak_memory_bytes=1, first_step_seconds=0.5))
-    failed = a_run("r4", train_samples_per_second=None, status="timeout")
-    store.append(failed)
-    (row,) = tables.summary_table(store.runs()).to_dict("records")
-    assert row["samples_per_second"] == 20
-    assert row["spread"] == 1.0
-    assert row["status"] == "3 ok, 1 timeout"
-
-
 def test_the_copies_hold_every_row_and_column(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append(a_run("r1"))

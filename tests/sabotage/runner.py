@@ -40,8 +40,8 @@ class Job:
     def run(self) -> pd.DataFrame:
         """Run the bench and return its rows; the backends that are files use the running interpreter."""
         current = {Path(name).stem: "current" for name in self.backends if name.endswith(".py")}
-        selection = Selection([self.experiment], self.backends, overrides=dict(self.overrides))
-        options = Options(repeats=1, threads=1, timeout=600, turns=self.turns, judge_budget=self.judge_budget)
+        selection = Selection([self.experiment], self.backends, threads=1, overrides=dict(self.overrides))
+        options = Options(repeats=1, timeout=600, turns=self.turns, judge_budget=self.judge_budget)
         bench(
             selection,
             options,

@@ -1,0 +1,52 @@
+"""The phases of a run: every moment of a worker's life belongs to exactly one, so that they add up to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+Phase = Literal[
+    "start",
+    "import",
+    "load",
+    "put",
+    "first_step",
+    "train",
+    "warm_up",
+    "timed",
+    "evaluate",
+    "ladder",
+    "waiting",
+    "harness",
+]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+"""In the order in which a run enters them; "harness" is what lockstep itself does in between."""
+
+
+class PhaseClock:
+    """Seconds by phase; it begins in "start"."""
+
+    def __init__(self, started: float) -> None:
+        """Begin at ``started``, a reading of ``time.perf_counter``."""
+        self.seconds: dict[Phase, float] = {}
+        self._phase: Phase = "start"
+        self._since = started
+
+    def switch(self, phase: Phase) -> Phase:
+        """Enter another phase; return the one that was left."""
+        now = time.perf_counter()
+        left = self._phase
+        self.seconds[left] = self.seconds.get(left, 0.0) + now - self._since
+        self._phase, self._since = phase, now
+        return left
+
+    @contextmanager
+    def within(self, phase: Phase) -> Iterator[None]:
+        """Be in a phase for the length of a ``with`` block, and then in the one before it again."""
+        before = self.switch(phase)
+        try:
+            yield
+        finally:
+            self.switch(before)

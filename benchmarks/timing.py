@@ -1,0 +1,105 @@
+"""The timed windows of a run: how long they are, how they are taken, and whether what is timed is the work.
+
+They go on past the last epoch, and their losses are not part of the curve. Every call of ``train`` asks for as many
+steps as a call in the training does: nothing is compiled here that was not compiled there, and no backend meets a
+request here whose like the ladder has not judged.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+
+from benchmarks.conversation import Conversation
+from benchmarks.phases import Phase
+from benchmarks.worker_process import WorkerError
+from results.record import WindowKind
+
+LONGEST_CALL = 50
+"""Steps of a call of ``train``; progress is seen at least so often, and a slow mode's window need not be longer."""
+
+AIMED_WINDOW = 0.07
+"""Seconds; the round trip to the worker takes about 0.1 ms, a seven-hundredth of it."""
+
+LEAD_IN = 0.25
+"""Share of a window that is trained before it in the same turn: the workers before have emptied the caches."""
+
+LEAST_DOUBLED = 1.4
+"""How many times as long twice the steps take at least."""
+
+LONGEST_TO_DOUBLE = 1.0
+"""Seconds; a longer window is one call of ``train`` anyway, as in the training."""
+
+TRIES = 5
+"""A check that a noisy machine can fail is tried so many times."""
+
+IDLE_CHECK = 0.05
+"""Seconds after a window in which the worker has nothing to do; processor time is counted in ticks of 0.01 s."""
+
+
+class TimedWindows:
+    """The windows of one worker."""
+
+    def __init__(self, conversation: Conversation, full_steps: int) -> None:
+        """Take windows of full batches, of which an epoch has ``full_steps``."""
+        self._conversation = conversation
+        self.call_steps = min(LONGEST_CALL, full_steps)
+        self.calls = 1
+        self.seconds: list[float] = []
+        """What each window took."""
+        self.cpu_seconds = 0.0
+        """Processor time of all windows together."""
+
+    def warm_up(self) -> None:
+        """Find out how many calls of ``train`` a window needs to be long enough, and look whether it is honest."""
+        self._sized()  # after a single epoch, which begins with a window of one step, this length is new
+        while (seconds := self._sized()) < AIMED_WINDOW:
+            self.calls = math.ceil(self.calls * AIMED_WINDOW / seconds)
+        self._check_doubling(seconds)
+        self._check_idle()
+
+    def take(self, turn: int) -> None:
+        """Train one window that may count, after a lead-in that does not."""
+        if self.calls > 1:
+            self._train("warm_up", "lead-in", turn, math.ceil(self.calls * LEAD_IN))
+        before = self._conversation.worker.cpu_seconds()
+        self.seconds.append(self._train("timed", "timed", turn, self.calls))
+        self.cpu_seconds += self._conversation.worker.cpu_seconds() - before
+
+    def _sized(self) -> float:
+        return self._train("warm_up", "warm-up", 0, self.calls)
+
+    def _train(self, phase: Phase, kind: WindowKind, turn: int, calls: int) -> float:
+        steps = self.call_steps
+        losses, seconds = self._conversation.train(phase, kind, turn, turn * self.calls * steps, steps, calls)
+        if not np.isfinite(losses).all():
+            raise WorkerError("diverged", "a training loss in a timed window, after the last epoch, is not finite")
+        return seconds
+
+    def _check_doubling(self, seconds: float) -> None:
+        """Twice the steps take about twice the time, or what is timed is not the work."""
+        if seconds > LONGEST_TO_DOUBLE:
+            return
+        for _ in range(TRIES):
+            # Neighbours in time: a machine may be half as fast a moment later.
+            ratio = self._train("warm_up", "doubled", 0, 2 * self.calls) / seconds
+            # More than twice as long happens whenever another process gets in the way, and nobody gains by it.
+            if ratio >= LEAST_DOUBLED:
+                return
+            seconds = self._sized()
+        raise WorkerError("failed", f"the row contradicts itself: twice the steps take only {ratio:.1f} times as long")
+
+    def _check_idle(self) -> None:
+        """After a window the worker is idle, or it works outside of the time that is taken."""
+        for _ in range(TRIES):
+            self._sized()
+            before = self._conversation.worker.cpu_seconds()
+            time.sleep(IDLE_CHECK)
+            busy = (self._conversation.worker.cpu_seconds() - before) / IDLE_CHECK
+            if busy < 0.5:
+                return
+        raise WorkerError(
+            "failed", f"the row contradicts itself: after synchronize, {busy:.1f} processors are still busy"
+        )

@@ -1,0 +1,73 @@
+"""What a session says about its own noise, and what to do about it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+BUSY = 0.3
+"""Processors that other programs may use, or the hypervisor take, before it is told."""
+
+SPREAD = 0.2
+"""(highest - lowest) / median of the throughput of a cell's processes, before it is told."""
+
+QUIET_GOVERNORS = {"performance"}
+
+
+def advice(runs: pd.DataFrame) -> list[str]:
+    """Return a sentence for each thing that made the runs of a session noisy; ``runs`` is the table of the store."""
+    return [*_neighbours(runs), *_processors(runs), *_spread(runs), *_drift(runs)]
+
+
+def _neighbours(runs: pd.DataFrame) -> list[str]:
+    found = []
+    others, stolen = runs["others_per_wall"].max(), runs["stolen_per_wall"].max()
+    if others > BUSY:
+        found.append(f"other programs kept up to {others:.1f} processors busy while windows were timed: stop them")
+    if stolen > BUSY:
+        found.append(
+            f"the hypervisor took up to {stolen:.1f} processors for other machines: use a machine of your own, or "
+            "add rounds with --until"
+        )
+    return found
+
+
+def _processors(runs: pd.DataFrame) -> list[str]:
+    found = []
+    governors = {name for machine in runs["machine"] for name in machine.get("governors", [])}
+    if governors - QUIET_GOVERNORS:
+        found.append(f"the frequency governor is {', '.join(sorted(governors))}: set it to performance")
+    throttled = runs.groupby(["experiment", "point", "round"])["throttled"].max().sum()
+    if throttled > 0:
+        found.append(f"the processor was throttled {throttled:.0f} times for heat: cool it, or use fewer threads")
+    return found
+
+
+def _spread(runs: pd.DataFrame) -> list[str]:
+    """Processes of the same cell that differ: more rounds help, more turns do not."""
+    spreads = {}
+    for key, cell in runs[runs["status"] == "ok"].groupby(["experiment", "point", "backend", "mode"], sort=False):
+        rates = cell["train_samples_per_second"].dropna()
+        if len(rates) > 1:
+            spreads[" ".join(part for part in map(str, key) if part)] = (rates.max() - rates.min()) / rates.median()
+    wide = {name: spread for name, spread in spreads.items() if spread > SPREAD}
+    if not wide:
+        return []
+    worst = max(wide, key=lambda name: wide[name])
+    return [
+        f"in {len(wide)} of {len(spreads)} cells the processes differ by more than {SPREAD:.0%}, most in {worst} "
+        f"({wide[worst]:.0%}): believe the intervals, or narrow them with --until"
+    ]
+
+
+def _drift(runs: pd.DataFrame) -> list[str]:
+    """The machine as a whole became faster or slower: all cells of a round against the same cells of the others."""
+    ok = runs[(runs["status"] == "ok") & runs["train_samples_per_second"].notna()]
+    key = ["experiment", "point", "backend", "mode", "device"]
+    level = ok["train_samples_per_second"] / ok.groupby(key)["train_samples_per_second"].transform("median")
+    rounds = level.groupby(ok["round"]).median()
+    if len(rounds) < 2 or rounds.max() / rounds.min() - 1 <= SPREAD:
+        return []
+    return [
+        f"round {rounds.idxmax()} was {rounds.max() / rounds.min() - 1:.0%} faster than round {rounds.idxmin()} in all "
+        "cells: the machine drifts; ratios within turns do not mind, throughputs do"
+    ]

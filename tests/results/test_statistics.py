@@ -1,0 +1,119 @@
+"""Ratios are taken within turns, both levels of noise are in the interval, and verdicts say how sure they are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from results.statistics import Ratio, compare, ratio
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Ratio(1.42, 1.38, 1.47), "1.42x faster (1.38 to 1.47)"),
+        (Ratio(0.5, 0.4, 0.625), "2.00x slower (1.60 to 2.50)"),
+        (Ratio(0.987, 0.978, 0.996), "1.3 % slower (0.4 to 2.2)"),
+        (Ratio(1.05, 1.02, 1.08), "5.0 % faster (2.0 to 8.0)"),
+        (Ratio(1.01, 0.97, 1.05), "cannot tell (0.97 to 1.05)"),
+        (Ratio(3.0, math.nan, math.nan), "cannot tell (one round has no interval)"),
+        (Ratio(math.nan, math.nan, math.nan), "cannot tell (nothing to compare)"),
+    ],
+)
+def test_a_verdict_says_how_much_and_how_sure(found: Ratio, words: str) -> None:
+    assert found.verdict == words
+
+
+def test_a_single_disturbed_turn_does_not_move_the_ratio() -> None:
+    quiet = np.log(np.full((4, 9), 1.2)) + np.random.default_rng(1).normal(0, 1e-3, (4, 9))
+    disturbed = quiet.copy()
+    disturbed[:, 3] = math.log(50)
+    assert ratio(disturbed).value == pytest.approx(1.2, rel=2e-3)
+    assert ratio(disturbed).width < 0.01
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says_with_noise_at_both_levels() -> None:
+    generator = np.random.default_rng(2)
+    covered = 0
+    for _ in range(1000):
+        processes = generator.normal(0, 0.03, (5, 1))
+        found = ratio(math.log(1.3) + processes + generator.standard_t(3, (5, 12)) * 0.05)
+        covered += found.low <= 1.3 <= found.high
+    assert 925 <= covered <= 975
+
+
+def test_turns_that_do_not_count_are_left_out() -> None:
+    values = np.full((3, 4), math.log(2.0))
+    values[0, 0] = values[2, :] = math.nan
+    assert ratio(values).value == pytest.approx(2.0)
+    assert math.isnan(ratio(np.full((3, 4), math.nan)).value)
+
+
+def table_of(
+    cells: dict[tuple[str, str], float], drift: list[float], changes: dict[str, dict[str, Any]] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Runs and windows of two rounds, whose turns all cells go through at the speed of the machine at that time."""
+    runs: list[dict[str, Any]] = []
+    windows = []
+    for number, ((backend, mode), speed) in enumerate(cells.items()):
+        for round_ in (1, 2):
+            run = {
+                "run": f"s-{number}-{round_}",
+                "session": "s",
+                "round": round_,
+                "experiment": "e",
+                "experiment_hash": "h",
+                "device": "cpu",
+                "threads_asked": 3,
+                "threads": 3,
+                "precision": "float32",
+                "backend": backend,
+                "mode": mode,
+                "status": "ok",
+                "comparable": True,
+            }
+            runs.append({**run, **(changes or {}).get(f"{backend} {mode}", {})})
+            for turn, factor in enumerate(drift):
+                noise = 1 + 0.001 * ((number + turn * round_) % 3) + 0.001 * number * round_
+                windows.append((run["run"], turn, 100, 100 / speed / factor * noise, True))
+    return pd.DataFrame(runs), pd.DataFrame(windows, columns=["run", "turn", "samples", "seconds", "kept"])
+
+
+CELLS = {("jax", "jit"): 300.0, ("pytorch", "eager"): 200.0}
+DRIFT = [1.0, 2.0, 0.5, 1.5, 0.2, 1.0]
+
+
+def test_drift_that_all_cells_share_cancels() -> None:
+    compared = compare(*table_of(CELLS, DRIFT)).set_index("backend")
+    assert compared.loc["jax", "ratio"] == pytest.approx(1.5, rel=0.005)
+    jax = compared.to_dict("index")["jax"]
+    assert jax["high"] - jax["low"] < 0.02
+    assert jax["verdict"].startswith("1.50x faster")
+    assert compared.loc["pytorch", "verdict"] == "baseline"
+    assert set(compared["baseline"]) == {"pytorch eager"}
+
+
+def test_another_baseline_can_be_chosen_and_a_missing_one_is_replaced() -> None:
+    assert set(compare(*table_of(CELLS, DRIFT), baseline=("jax", "jit"))["baseline"]) == {"jax jit"}
+    assert set(compare(*table_of(CELLS, DRIFT), baseline=("mindspore", "graph"))["baseline"]) == {"jax jit"}
+
+
+@pytest.mark.parametrize("change", [{"comparable": False}, {"status": "failed"}])
+def test_a_cell_that_did_other_work_is_left_out(change: dict[str, Any]) -> None:
+    compared = compare(*table_of(CELLS, DRIFT, {"jax jit": change}))
+    assert list(compared["backend"]) == ["pytorch"]
+
+
+def test_what_differs_in_effective_settings_is_said() -> None:
+    compared = compare(*table_of(CELLS, DRIFT, {"jax jit": {"precision": "tf32", "threads": 2}}))
+    assert list(compared["note"]) == ["precision tf32 against float32, threads 2 against 3", ""]
+
+
+def test_windows_that_are_not_kept_do_not_count() -> None:
+    runs, windows = table_of(CELLS, DRIFT)
+    windows.loc[(windows["run"].str.startswith("s-0")) & (windows["turn"] == 2), ["kept", "seconds"]] = [False, 1e-9]
+    assert compare(runs, windows).set_index("backend").loc["jax", "ratio"] == pytest.approx(1.5, rel=0.005)
