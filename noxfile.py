@@ -42,6 +42,13 @@ def sabotage(session: nox.Session) -> None:
 
 
 @nox.session
+def calibrate(session: nox.Session) -> None:
+    """Measure how often verdicts are wrong: equals called different, slowdowns not found; '-- --help': options."""
+    session.install("-e", ".", "--group", "dev")
+    _become(session, "python", "-m", "tests.calibration", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and types."""
     session.install("-e", ".", "--group", "dev", "--group", "lint")

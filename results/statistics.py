@@ -57,12 +57,13 @@ class Ratio:
 
 def ratio(log_ratios: NDArray[np.float64]) -> Ratio:
     """Return the ratio of ``[rounds, turns]`` log ratios of throughput; NaN marks turns that do not count."""
-    rounds = np.array([np.median(turns[~np.isnan(turns)]) for turns in log_ratios if not np.isnan(turns).all()])
+    counting = log_ratios[~np.isnan(log_ratios).all(axis=1)]
+    rounds = np.nanmedian(counting, axis=1)
     if len(rounds) < 2:
         value = math.exp(rounds[0]) if len(rounds) else math.nan
         return Ratio(value, math.nan, math.nan)
-    interval = stats.ttest_1samp(rounds, 0.0).confidence_interval(CONFIDENCE)
-    return Ratio(*(math.exp(value) for value in (rounds.mean(), interval.low, interval.high)))
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(rounds) - 1) * rounds.std(ddof=1) / math.sqrt(len(rounds))
+    return Ratio(*(math.exp(rounds.mean() + offset) for offset in (0.0, -reach, reach)))
 
 
 def log_ratios(rates: pd.Series, baseline: pd.Series) -> NDArray[np.float64]:

@@ -1,0 +1,45 @@
+"""The trials see what is wrong with a way to compare, and the recording that comes with lockstep is within bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.calibration.__main__ import RECORDED
+from tests.calibration.trials import ORIGINAL, PLANTED, SLIGHTLY_SLOWER, SLOWER, TWIN, Calibration, calibrate
+
+
+def recording(noise_of_a_turn: float, noise_of_a_round: float, bias: float = 0.0) -> pd.DataFrame:
+    """Sixteen made-up rounds of twelve turns."""
+    generator = np.random.default_rng(3)
+    rows = []
+    for round_ in range(16):
+        for cell in (ORIGINAL, TWIN, SLOWER, SLIGHTLY_SLOWER):
+            level = generator.normal(0, noise_of_a_round) - (bias if cell == TWIN else 0.0)
+            for turn in range(12):
+                speed = np.exp(level + generator.normal(0, noise_of_a_turn)) / (1 + PLANTED.get(cell, 0.0))
+                rows.append((cell, round_, turn, 1000 * speed))
+    return pd.DataFrame(rows, columns=["cell", "round", "turn", "samples_per_second"])
+
+
+def test_quiet_timings_are_within_bounds() -> None:
+    found = calibrate("quiet", recording(0.01, 0.005))
+    assert found.holds, found
+    assert found.rounds_until < 20
+
+
+def test_timings_that_are_too_noisy_for_the_default_rounds_are_told() -> None:
+    found = calibrate("noisy", recording(0.2, 0.1))
+    assert not found.holds
+    assert found.found < 0.5
+    assert found.called_different <= 0.06, "noise makes verdicts rarer, not wrong"
+
+
+@pytest.mark.parametrize(
+    "framework", pd.read_parquet(RECORDED)["framework"].unique() if RECORDED.exists() else ["none recorded"]
+)
+def test_the_recording_of_a_real_machine_is_within_bounds(framework: str) -> None:
+    recorded = pd.read_parquet(RECORDED)
+    found: Calibration = calibrate(framework, recorded[recorded["framework"] == framework])
+    assert found.holds, found

@@ -1,0 +1,104 @@
+"""Trials on recorded timings: how often are equals called different, and how often is a planted slowdown found?
+
+A recording has, for each framework, the throughput of every window of four cells: a backend, its twin under another
+name, and the same backend slowed down by 5 % and by 2 %; all four are alive together and take turns, in many rounds of
+fresh processes. A trial draws as many of the rounds as a session has, and asks ``results.statistics`` for its verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmarks.session import REPEATS
+from results.statistics import Ratio, ratio
+
+TRIALS = 2000
+UNTIL = 0.02
+MOST_ROUNDS = 200
+"""Rounds after which a trial with ``--until`` gives up."""
+
+ORIGINAL, TWIN, SLOWER, SLIGHTLY_SLOWER = "original", "twin", "slower", "slightly_slower"
+PLANTED = {SLOWER: 0.05, SLIGHTLY_SLOWER: 0.02}
+"""Share by which the time of every window is made longer."""
+
+FALSE_ALARMS, FOUND = 0.05, 0.95
+"""At most so many equals may be called different, and at least so many slowdowns have to be found."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the trials of one framework gave: shares of trials, and the median number of rounds with ``--until``."""
+
+    framework: str
+    rounds: int
+    noise: float
+    """Standard deviation between rounds of the twins' log ratio."""
+    called_different: float
+    found: float
+    found_until: float
+    rounds_until: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether all three shares are within their bounds."""
+        return self.called_different <= FALSE_ALARMS and min(self.found, self.found_until) >= FOUND
+
+
+def calibrate(framework: str, recording: pd.DataFrame, seed: int = 0) -> Calibration:
+    """Run the trials of one framework; ``recording`` has the columns cell, round, turn, samples_per_second."""
+    generator = np.random.default_rng(seed)
+    rates = recording.pivot_table(index=["round", "turn"], columns="cell", values="samples_per_second")
+    logs = {str(name): np.log(rates[name].unstack("turn").to_numpy(np.float64)) for name in rates}
+    twins = logs[TWIN] - logs[ORIGINAL]
+    equals = [_draw(_named_at_random(twins, generator), generator) for _ in range(TRIALS)]
+    planted = [_draw(_against_either(logs, SLOWER, generator), generator) for _ in range(TRIALS)]
+    until = [_until(_against_either(logs, SLIGHTLY_SLOWER, generator), generator) for _ in range(TRIALS // 10)]
+    return Calibration(
+        framework=framework,
+        rounds=len(twins),
+        noise=float(np.nanmedian(twins, axis=1).std(ddof=1)),
+        called_different=float(np.mean([found.low > 1 or found.high < 1 for found in equals])),
+        found=float(np.mean([found.high < 1 for found in planted])),
+        found_until=float(np.mean([found.high < 1 for found, _ in until])),
+        rounds_until=float(np.median([rounds for _, rounds in until])),
+    )
+
+
+def _named_at_random(twins: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Which of two equals has which name is arbitrary, in every round anew."""
+    return np.asarray(twins * generator.choice([-1.0, 1.0], (len(twins), 1)))
+
+
+def _against_either(
+    logs: dict[str, NDArray[np.float64]], slowed: str, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """The slowed cell against the original or its twin, in every round anew."""
+    either = np.where(generator.random((len(logs[slowed]), 1)) < 0.5, logs[ORIGINAL], logs[TWIN])
+    return np.asarray(logs[slowed] - either)
+
+
+def _draw(log_ratios: NDArray[np.float64], generator: np.random.Generator) -> Ratio:
+    """The ratio of a session with the default number of rounds."""
+    return ratio(log_ratios[generator.choice(len(log_ratios), REPEATS, replace=False)])
+
+
+def _until(log_ratios: NDArray[np.float64], generator: np.random.Generator) -> tuple[Ratio, int]:
+    """Add rounds, drawn with replacement, until the interval is narrow enough; return the ratio and their number."""
+    log_ratios = np.nanmedian(log_ratios, axis=1, keepdims=True)  # what ``ratio`` would do first, every time anew
+    chosen = list(generator.choice(len(log_ratios), REPEATS))
+    found = ratio(log_ratios[chosen])
+    while found.width > UNTIL and len(chosen) < MOST_ROUNDS:
+        chosen.append(int(generator.integers(len(log_ratios))))
+        found = ratio(log_ratios[chosen])
+    return found, len(chosen)
+
+
+def noise_of_windows(recording: pd.DataFrame) -> float:
+    """Spread of the twins' log ratio among the turns of a round: 1.4826 x the median absolute deviation."""
+    rates = recording.pivot_table(index=["round", "turn"], columns="cell", values="samples_per_second")
+    logs = np.log((rates[TWIN] / rates[ORIGINAL]).unstack("turn").to_numpy(np.float64))
+    return 1.4826 * float(np.nanmedian(np.abs(logs - np.nanmedian(logs, axis=1, keepdims=True))))
