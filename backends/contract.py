@@ -140,7 +140,8 @@ class Backend(ABC):
 
         Returns plain JSON values, with at least ``versions`` (package name to version), ``device`` (the name of
         the device in use), ``threads`` (compute threads in use, or None if the framework cannot tell) and
-        ``precision`` (arithmetic of products, such as "float32" or "tf32").
+        ``precision`` (arithmetic of products, such as "float32" or "tf32"); on a GPU also ``peak_memory_bytes``, the
+        most that the allocator had handed out at any time, without what it keeps in reserve.
         """
 
     @abstractmethod

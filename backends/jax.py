@@ -116,6 +116,7 @@ class Jax(Backend):
             "device": self.device.device_kind,
             # XLA's CPU client takes one thread per processor of the affinity mask and cannot be asked.
             "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+            "peak_memory_bytes": (self.device.memory_stats() or {}).get("peak_bytes_in_use"),
             "precision": "float32" if jax.config.jax_default_matmul_precision == "highest" else "default",
         }
 

@@ -108,6 +108,7 @@ class PyTorch(Backend):
             "device": torch.cuda.get_device_name() if gpu else "cpu",
             "threads": torch.get_num_threads(),
             "precision": "tf32" if tf32 and gpu else "float32",
+            "peak_memory_bytes": torch.cuda.max_memory_allocated() if gpu else None,
             "blas": "mkl" if torch.backends.mkl.is_available() else "other",
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "sgd": "fused" if self.optimizer.defaults["fused"] else "foreach",

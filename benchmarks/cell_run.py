@@ -93,6 +93,8 @@ class CellRun:
         self._windows: TimedWindows
         self._alive = False
         self._processors: list[int] = []
+        self._cache: Path
+        self._cache_was_empty = True
         self._losses: list[NDArray[np.float32]] = []
         self._predict_rates: list[float] = []
 
@@ -132,6 +134,8 @@ class CellRun:
         launch.folder.mkdir(parents=True)
         self.record.phase = "start"
         self._processors = launch.processors
+        self._cache = Path(launch.environment["TMPDIR"])
+        self._cache_was_empty = not _has_files(self._cache)
         self.record.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         worker = WorkerProcess(
             launch.python, launch.folder, launch.log, launch.environment, launch.processors, launch.budget
@@ -200,6 +204,8 @@ class CellRun:
         """Audit, read the peak memory, sum up, walk the ladder, cross-check, and end the run."""
         shown = audit(self._conversation, self.cell.materials, self._windows)
         self._describe()  # again: some settings can be read back only after the work
+        if _has_files(self._cache):
+            self.record.compiler_cache = "cold" if self._cache_was_empty else "warm"
         self.record.peak_memory_bytes = self._conversation.ask("harness", "memory").values["peak"]
         self._sum_up()
         self.record.losses = np.concatenate(self._losses)
@@ -271,9 +277,10 @@ class CellRun:
         """Keep the versions and settings that are in force."""
         answer = self._conversation.ask("harness", "describe").values
         settings = answer["settings"]
-        self.record.settings = {**settings, "affinity": answer["affinity"]}
         self.record.threads = settings.get("threads")
         self.record.precision = settings.get("precision")
+        self.record.peak_device_memory_bytes = settings.pop("peak_memory_bytes", None)
+        self.record.settings = {**settings, "affinity": answer["affinity"]}
         self.record.framework = " ".join(f"{name} {version}" for name, version in settings["versions"].items())
 
     def _keep(self, losses: NDArray[np.float32], seconds: float, batch_size: int) -> float:
@@ -362,6 +369,10 @@ class CellRun:
         if split == "test":
             self._predict_rates.append(len(labels) / answer.seconds)
         return score(outputs, labels, self.cell.materials.experiment.loss)
+
+
+def _has_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*"))
 
 
 def _training_windows(full_steps: int, cuts: set[int]) -> Iterator[tuple[int, int]]:

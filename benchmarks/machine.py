@@ -39,11 +39,28 @@ def cpu_name() -> str:
 
 def gpu_names() -> list[str]:
     """Names of the NVIDIA GPUs that the driver lists; empty without a driver."""
+    return [line[0] for line in _nvidia_smi("name")]
+
+
+def gpu_state() -> list[dict[str, float]]:
+    """For each GPU: clocks of its processors and of its memory in MHz, power in W, temperature in degrees Celsius."""
+    keys = ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
+    states = []
+    for values in _nvidia_smi(*keys):
+        # What a GPU does not tell is "[N/A]".
+        known = {key: value for key, value in zip(keys, values, strict=True) if value[:1].isdigit()}
+        states.append({key: float(value) for key, value in known.items()})
+    return states
+
+
+def _nvidia_smi(*keys: str) -> list[list[str]]:
+    """Ask the driver for some values of every GPU; no GPU if there is no driver."""
     if not has_nvidia_gpu():
         return []
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]  # found on PATH by has_nvidia_gpu
+    command = ["nvidia-smi", f"--query-gpu={','.join(keys)}", "--format=csv,noheader,nounits"]
     listing = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [line.strip() for line in listing.stdout.splitlines() if line.strip()] if listing.returncode == 0 else []
+    lines = listing.stdout.splitlines() if listing.returncode == 0 else []
+    return [[value.strip() for value in line.split(",")] for line in lines if line.strip()]
 
 
 def physical_cores() -> list[int]:

@@ -180,6 +180,7 @@ class Session:
 
     def _take_turns(self, comparison: Comparison, runs: list[CellRun]) -> None:
         """Time all workers, one window after the other, in an order that changes with every turn."""
+        gpus = machine.gpu_state()
         watch = NoiseWatch(sum(run.cpu_seconds for run in runs))
         for turn, order in enumerate(turn_orders(len(runs), self._options.turns, comparison.round), start=1):
             self._progress.turns(comparison, turn, self._options.turns)
@@ -191,6 +192,7 @@ class Session:
             run.record.others_per_wall = noise.others_per_wall
             run.record.stolen_per_wall = noise.stolen_per_wall
             run.record.throttled = noise.throttled
+            run.record.gpu = {"before": gpus, "after": machine.gpu_state()} if gpus else {}
 
     def _start_workers(self, runs: list[CellRun], scratch: Path, logs: Path) -> None:
         """Start processes and import frameworks, as many at once as there are cores.
@@ -223,7 +225,11 @@ class Session:
             return
         record.environment_seconds = time.perf_counter() - begin
         threads = run.cell.threads
-        environment = machine.worker_environment(threads)
+        # Compilers keep their results in the folder for temporary files, as far as they keep them at all: the first
+        # process of a cell finds it empty, those of later rounds find what the first one left.
+        cache = scratch / f"cache-{record.experiment_hash[:16]}-{threads}-{record.backend}-{record.mode}"
+        cache.mkdir(exist_ok=True)
+        environment = {**machine.worker_environment(threads), "TMPDIR": str(cache)}
         folder = scratch / record.run
         run.start(Launch(python, folder, log, environment, self._processors[threads], self._options.timeout))
 

@@ -94,6 +94,8 @@ class Run:
     put_seconds: float | None = None
     first_step_seconds: float | None = None
     """The first training step: the compilation is in it."""
+    compiler_cache: str = ""
+    """"cold" if the framework's compiler had nothing kept from before, "warm" if it had, empty if it keeps nothing."""
     train_seconds: float | None = None
     """The rest of the epochs."""
     warm_up_seconds: float | None = None
@@ -117,6 +119,8 @@ class Run:
     """Processors that the hypervisor gave to other machines meanwhile."""
     throttled: int | None = None
     """How often the processor was throttled for heat meanwhile."""
+    gpu: dict[str, Any] = field(default_factory=dict)
+    """Clocks (MHz), power (W) and temperature of the GPUs "before" and "after" the turns of the comparison."""
     comparable: bool | None = None
     """Whether every rung of the ladder held; only then may the speed be compared."""
     rung: str = ""
@@ -126,6 +130,9 @@ class Run:
     ladder: list[dict[str, Any]] = field(default_factory=list)
     """The rungs that were walked, each with its figure and tolerance."""
     peak_memory_bytes: int | None = None
+    """Largest resident size of the process."""
+    peak_device_memory_bytes: int | None = None
+    """Most bytes that the framework's allocator had handed out on a GPU at any time, its reserves not counted."""
     threads_asked: int | None = None
     threads: int | None = None
     precision: str | None = None

@@ -44,7 +44,7 @@ CELL = ["experiment", "experiment_hash", "device", "threads_asked", "backend", "
 def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     """One row per run, every column of the record; nested values are JSON text."""
     runs = store.runs(session)
-    for column in ("settings", "machine", "ladder"):
+    for column in ("settings", "machine", "ladder", "gpu"):
         runs[column] = runs[column].map(lambda value: json.dumps(value, sort_keys=True))
     return runs
 
