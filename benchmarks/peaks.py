@@ -26,6 +26,8 @@ from benchmarks.flops import step_flops
 from benchmarks.model import initial_parameters
 from benchmarks.worker_process import WorkerError, WorkerProcess
 
+Part = tuple[NDArray[np.float64], NDArray[np.float64]]
+
 SIZES = (1024, 2048, 4096, 8192)
 """Rows and columns of the matrices, as long as a step is short."""
 
@@ -82,7 +84,8 @@ class Contestant:
 def product_peaks(contestants: Sequence[Contestant], folder: Path) -> list[ProductPeak]:
     """Measure the peak of each backend: start and import together, then multiply one at a time.
 
-    ``folder`` is made, and gets the matrices. Whatever a worker does, it has its entry, in the order given.
+    ``folder`` is made, and gets the matrices. Whatever a worker does, it has its entry, in the order given. The
+    reference multiplies in float64: its peak is not the machine's.
     """
     folder.mkdir(parents=True)
     with ExitStack() as stack:
@@ -104,17 +107,15 @@ def copy_bandwidth(threads: int) -> float:
     """Return the bytes per second that ``threads`` threads copy from memory to memory, read and written bytes counted.
 
     This is the copy of STREAM (McCalpin, 1995, "Memory bandwidth and machine balance in current high performance
-    computers"), counted in its way: the best of several times, and of each array all bytes once. Every thread touches
-    its own part of the arrays first, so that the part lies in the memory that is near to it.
+    computers"), counted in its way: the best of several times, and of each array all bytes once. The threads also touch
+    the arrays first, so that on a machine with several memories the pages lie in all of them. Where the caches together
+    hold a good part of the arrays, it is not the memory that is measured.
     """
     source, target = (np.empty(COPIED_BYTES // 8) for _ in range(2))
     parts = list(zip(np.array_split(source, threads), np.array_split(target, threads), strict=True))
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(_touch, parts))
         return 2 * COPIED_BYTES / min(_seconds_to_copy(parts, pool) for _ in range(TRIES))
-
-
-Part = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def _touch(part: Part) -> None:

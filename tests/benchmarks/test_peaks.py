@@ -154,6 +154,20 @@ def test_auto_is_the_gpu_where_there_is_one_else_the_cpu(measure: Measure, write
     ]
 
 
+def test_one_backend_multiplies_at_a_time(measure: Measure, write_backend) -> None:
+    """Those before it are gone, with their memory, and those after it are stopped."""
+    body = """
+    def load(self, *arguments):
+        time.sleep(0.1)  # signals need a moment
+        siblings = [p for p in psutil.Process(os.getppid()).children() if p.pid != os.getpid()]
+        states = [p.status() for p in siblings if "worker.py" in " ".join(p.cmdline())]
+        assert states == [psutil.STATUS_STOPPED] * (2 - NUMBER), states
+        super().load(*arguments)
+    """
+    files = [write_backend(f"number{number}", body, f"import psutil; NUMBER = {number}") for number in range(3)]
+    assert [peak.reason for peak in measure(*files)] == ["", "", ""]
+
+
 def test_no_worker_is_left(measure: Measure, write_backend) -> None:
     measure("reference", write_backend("broken", "raise ImportError"))
     workers = [process for process in psutil.Process().children() if "worker.py" in " ".join(process.cmdline())]
