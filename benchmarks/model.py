@@ -25,9 +25,9 @@ class FlattenSpec(Strict):
 
     layer: Literal["flatten"]
 
-    def build(self, shape: Shape) -> tuple[contract.Layer, Shape]:
-        """Return the layer for samples of this shape, and the shape that leaves it."""
-        return contract.Flatten(), (math.prod(shape),)
+    def build(self, shape: Shape) -> contract.Layer:
+        """Return the layer for samples of this shape."""
+        return contract.Flatten()
 
 
 class LinearSpec(Strict):
@@ -36,11 +36,11 @@ class LinearSpec(Strict):
     layer: Literal["linear"]
     outputs: Size = Field(description="Number of output features.")
 
-    def build(self, shape: Shape) -> tuple[contract.Layer, Shape]:
-        """Return the layer for samples of this shape, and the shape that leaves it."""
+    def build(self, shape: Shape) -> contract.Layer:
+        """Return the layer for samples of this shape."""
         if len(shape) != 1:
             raise ShapeError('it needs a flat row of features: put { layer = "flatten" } before it')
-        return contract.Linear(shape[0], self.outputs), (self.outputs,)
+        return contract.Linear(shape[0], self.outputs)
 
 
 class Conv2dSpec(Strict):
@@ -54,23 +54,19 @@ class Conv2dSpec(Strict):
         default=0, description="Rows and columns of zeros around each image, in pixels."
     )
 
-    def build(self, shape: Shape) -> tuple[contract.Layer, Shape]:
-        """Return the layer for samples of this shape, and the shape that leaves it."""
-        height, width = _slide(shape, self.kernel, self.stride, self.padding)
-        layer = contract.Conv2d(shape[0], self.channels, self.kernel, self.stride, self.padding)
-        return layer, (self.channels, height, width)
+    def build(self, shape: Shape) -> contract.Layer:
+        """Return the layer for samples of this shape."""
+        return contract.Conv2d(shape[0], self.channels, self.kernel, self.stride, self.padding)
 
 
 class _PoolSpec(Strict):
     kernel: Size = Field(description="Height and width of the window, in pixels.")
     stride: Size | None = Field(default=None, description="Step between two windows; the kernel size if left out.")
 
-    def build(self, shape: Shape) -> tuple[contract.Layer, Shape]:
-        """Return the layer for samples of this shape, and the shape that leaves it."""
-        stride = self.stride or self.kernel
-        height, width = _slide(shape, self.kernel, stride, 0)
+    def build(self, shape: Shape) -> contract.Layer:
+        """Return the layer for samples of this shape."""
         pool = contract.MaxPool2d if isinstance(self, MaxPool2dSpec) else contract.AvgPool2d
-        return pool(self.kernel, stride), (shape[0], height, width)
+        return pool(self.kernel, self.stride or self.kernel)
 
 
 class MaxPool2dSpec(_PoolSpec):
@@ -86,9 +82,9 @@ class AvgPool2dSpec(_PoolSpec):
 
 
 class _ElementwiseSpec(Strict):
-    def build(self, shape: Shape) -> tuple[contract.Layer, Shape]:
-        """Return the layer for samples of this shape, and the shape that leaves it."""
-        return (contract.ReLU() if isinstance(self, ReLUSpec) else contract.Tanh()), shape
+    def build(self, shape: Shape) -> contract.Layer:
+        """Return the layer for samples of this shape."""
+        return contract.ReLU() if isinstance(self, ReLUSpec) else contract.Tanh()
 
 
 class ReLUSpec(_ElementwiseSpec):
@@ -117,12 +113,31 @@ def build_model(layers: Sequence[LayerSpec], input_shape: Shape) -> tuple[contra
     built, shape = [], input_shape
     for index, spec in enumerate(layers):
         try:
-            layer, shape_after = spec.build(shape)
+            layer = spec.build(shape)
+            shape_after = leaving(layer, shape)
         except ShapeError as error:
             raise ShapeError(f"layers[{index}] ({spec.layer}): a sample of shape {shape} arrives; {error}") from None
         built.append(layer)
         shape = shape_after
     return contract.Model(input_shape, tuple(built)), shape
+
+
+def leaving(layer: contract.Layer, shape: Shape) -> Shape:
+    """Return the shape of one sample that leaves a layer, given the shape of one that arrives.
+
+    Raises ShapeError if the layer slides a window and what arrives is no image, or a smaller one than the window.
+    """
+    match layer:
+        case contract.Flatten():
+            return (math.prod(shape),)
+        case contract.Linear():
+            return (layer.outputs,)
+        case contract.Conv2d():
+            return (layer.outputs, *_slide(shape, layer.kernel, layer.stride, layer.padding))
+        case contract.MaxPool2d() | contract.AvgPool2d():
+            return (shape[0], *_slide(shape, layer.kernel, layer.stride, 0))
+        case contract.ReLU() | contract.Tanh():
+            return shape
 
 
 def parameter_shapes(model: contract.Model) -> dict[str, Shape]:
