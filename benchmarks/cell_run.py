@@ -315,6 +315,7 @@ class CellRun:
                 window.kept = window.kind == "timed"
             kept = [window for window in timed if window.kept]
             record.train_samples_per_second = float(np.median([window.samples / window.seconds for window in kept]))
+            record.gflops = record.train_samples_per_second / (record.batch_size or 1) * (record.step_flops or 0) / 1e9
             record.cpu_per_wall = self._windows.cpu_seconds / sum(window.seconds for window in timed)
         # The first prediction holds the compilation.
         if len(self._predict_rates) > 1:

@@ -25,6 +25,7 @@ from benchmarks.cell_run import Launch
 from benchmarks.flops import step_flops
 from benchmarks.model import initial_parameters
 from benchmarks.worker_process import WorkerError, WorkerProcess
+from results.record import Run
 
 Part = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -48,8 +49,9 @@ COPIED_BYTES = 256 * 2**20
 class ProductPeak:
     """The fastest square product that a backend made, or the reason why there is none (``gflops`` is then None).
 
-    ``size`` is the number of rows and columns, ``gflops`` is in 10^9 floating point operations per second. ``reason``
-    is also there when a larger product failed after this one.
+    ``size`` is the number of rows and columns, ``gflops`` is in 10^9 floating point operations per second, and
+    ``processors`` are the processor seconds per second meanwhile: a product this large keeps every thread busy that
+    the framework has. ``reason`` is also there when a larger product failed after this one.
     """
 
     backend: str
@@ -57,7 +59,26 @@ class ProductPeak:
     device: str
     size: int | None = None
     gflops: float | None = None
+    processors: float | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine can do at most with a number of threads."""
+
+    products: tuple[ProductPeak, ...]
+    copy_bytes_per_second: float
+
+    def apply(self, run: Run) -> None:
+        """Write into the record what concerns its device and its backend."""
+        reached = [peak.gflops for peak in self.products if peak.gflops and peak.device == run.device]
+        run.peak_gflops = max(reached, default=None)
+        if run.gflops and run.peak_gflops:
+            run.share_of_peak = run.gflops / run.peak_gflops
+        own = [peak for peak in self.products if peak.backend == run.backend]
+        run.product_threads = own[0].processors if own and run.device == "cpu" else None
+        run.copy_bytes_per_second = self.copy_bytes_per_second
 
 
 @dataclass(frozen=True)
@@ -153,10 +174,10 @@ def _product_peak(worker: WorkerProcess, contestant: Contestant, folder: Path) -
         for size in SIZES:
             files = _write(folder / str(size), size)
             device = _load(worker, contestant, size, files, contestant.devices)
-            seconds = _fastest_step(worker, size, files)
+            seconds, processors = _fastest_step(worker, size, files)
             gflops = step_flops(_model(size), size) / seconds / 1e9
             if best.gflops is None or gflops > best.gflops:
-                best = replace(best, device=device, size=size, gflops=gflops)
+                best = replace(best, device=device, size=size, gflops=gflops, processors=processors)
             if seconds > LONG_STEP:
                 break
     except WorkerError as error:
@@ -207,13 +228,14 @@ def _load(worker: WorkerProcess, contestant: Contestant, size: int, files: Path,
     return device
 
 
-def _fastest_step(worker: WorkerProcess, size: int, files: Path) -> float:
-    """Return the seconds of the fastest step, from request to answer, after one that may compile."""
+def _fastest_step(worker: WorkerProcess, size: int, files: Path) -> tuple[float, float]:
+    """Return the seconds of the fastest step, after one that may compile, and the processors in use in all of them."""
     samples = str(files / "samples.npy")
     worker.ask("put", name="train", features=samples, labels=samples, chunk=size)
     worker.ask("order", batches=str(files / "batches.npy"), last_batches=str(files / "last_batches.npy"))
     worker.ask("train", start=0, steps=1)
     seconds: list[float] = []
+    before = worker.cpu_seconds()
     while len(seconds) < TRIES and sum(seconds) < LONGEST_TRIES:
         seconds.append(worker.ask("train", start=0, steps=1).seconds)
-    return min(seconds)
+    return min(seconds), (worker.cpu_seconds() - before) / sum(seconds)

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +14,10 @@ from typing import Protocol
 from backends.environments import EnvironmentFailed, Interpreters
 from benchmarks import machine
 from benchmarks.cell_run import CellRun, Launch
+from benchmarks.flops import step_flops
 from benchmarks.materials import Materials
 from benchmarks.noise import NoiseWatch, processor_settings
+from benchmarks.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.plan import Cell, Comparison, comparisons, turn_orders
 from results.judge import Judgement, judge
 from results.record import Run
@@ -67,6 +70,8 @@ class Options:
     turns: int = TURNS
     """Timed windows of each worker in a round; 0 walks the ladder only."""
     judge_budget: float = JUDGE_BUDGET
+    peaks: bool = True
+    """Whether to measure what the machine can do at most."""
     baseline: tuple[str, str] = BASELINE
     """Backend and mode that ratios are taken against."""
     target_accuracy: float | None = None
@@ -95,6 +100,7 @@ class Session:
         self._count = 0
         self._import_seconds: dict[str, float] = {}
         self._judgements: dict[str, Judgement] = {}
+        self._limits: dict[int, Limits] = {}
         self._comparisons = comparisons(cells)
         self._processors = {
             comparison.threads: machine.processors_for(comparison.threads) for comparison in self._comparisons
@@ -121,6 +127,8 @@ class Session:
                     CellRun(cell, record, judgement, self._start, self._progress.training)
                     for cell, record in zip(comparison.cells, records, strict=True)
                 ]
+                if self._options.peaks:
+                    self._measure_limits(comparison.threads, scratch)
                 self._compare(comparison, live, scratch, logs)
                 if comparison is self._plan[-1][0]:
                     self._add_rounds(comparison.round + 1)
@@ -162,6 +170,24 @@ class Session:
             first.judge_seconds = self._judgements[materials.label].seconds
         return self._judgements[materials.label]
 
+    def _measure_limits(self, threads: int, scratch: Path) -> None:
+        """Measure what all backends of the session can do with so many threads, unless that has been done."""
+        if threads in self._limits:
+            return
+        self._progress.message(f"measuring what the machine can do at most with {threads} threads")
+        contestants = []
+        cells = [cell for comparison in self._comparisons for cell in comparison.cells if cell.threads == threads]
+        for name, cell in {cell.backend.name: cell for cell in cells}.items():
+            with suppress(EnvironmentFailed):  # its runs will tell
+                python = self._interpreters.path(cell.backend)
+                folder = scratch / f"peak-{threads}-{name}"
+                environment = machine.worker_environment(threads)
+                log = self._store.folder / "logs" / f"{self.name}-peak-{threads}-{name}.log"
+                launch = Launch(python, folder, log, environment, self._processors[threads], self._options.timeout)
+                contestants.append(Contestant(cell.backend, cell.device, launch))
+        peaks = product_peaks(contestants, scratch / f"peak-{threads}")
+        self._limits[threads] = Limits(tuple(peaks), copy_bandwidth(threads))
+
     def _compare(self, comparison: Comparison, runs: list[CellRun], scratch: Path, logs: Path) -> None:
         """Run the workers of one comparison: start together, train one after the other, then take turns."""
         self._start_workers(runs, scratch, logs)
@@ -176,6 +202,8 @@ class Session:
             if run.record not in self.runs:
                 with run.turn():
                     run.finish()
+                if limits := self._limits.get(comparison.threads):
+                    limits.apply(run.record)
                 self._ended(run.record)
 
     def _take_turns(self, comparison: Comparison, runs: list[CellRun]) -> None:
@@ -258,6 +286,7 @@ class Session:
                     epochs=experiment.epochs,
                     steps_per_epoch=materials.steps_per_epoch,
                     parameters=materials.parameter_count,
+                    step_flops=step_flops(materials.model, experiment.batch_size),
                     threads_asked=cell.threads,
                     point=materials.point,
                     target_accuracy=self._options.target_accuracy,

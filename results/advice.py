@@ -10,6 +10,9 @@ BUSY = 0.3
 SPREAD = 0.2
 """(highest - lowest) / median of the throughput of a cell's processes, before it is told."""
 
+MISSING_THREADS = 0.5
+"""Threads that a framework may leave idle in a product that needs them all, before it is told."""
+
 QUIET_GOVERNORS = {"performance"}
 
 
@@ -39,6 +42,10 @@ def _processors(runs: pd.DataFrame) -> list[str]:
     throttled = runs.groupby(["experiment", "point", "round"])["throttled"].max().sum()
     if throttled > 0:
         found.append(f"the processor was throttled {throttled:.0f} times for heat: cool it, or use fewer threads")
+    for backend, cells in runs.groupby("backend", sort=False):
+        used, asked = cells["product_threads"].median(), cells["threads_asked"].max()
+        if used < asked - MISSING_THREADS:
+            found.append(f"{backend} kept {used:.1f} of {asked} threads busy in a matrix product that needs them all")
     return found
 
 

@@ -80,6 +80,17 @@ class Run:
     train_loss: float | None = None
     train_samples_per_second: float | None = None
     predict_samples_per_second: float | None = None
+    step_flops: int | None = None
+    """Floating point operations of a training step, counted from the layers."""
+    gflops: float | None = None
+    """10^9 floating point operations per second in steady state, counted from the layers."""
+    peak_gflops: float | None = None
+    """The most that any framework reached in this session, on as many threads of the same device."""
+    share_of_peak: float | None = None
+    product_threads: float | None = None
+    """Threads of the backend that really worked, measured by processor time, in a matrix product that needs all."""
+    copy_bytes_per_second: float | None = None
+    """What as many threads copied from memory to memory, bytes read and written."""
     target_accuracy: float | None = None
     seconds_to_target: float | None = None
     """Seconds of training until the first epoch after which the test accuracy was the target or more."""

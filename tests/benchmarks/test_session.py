@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,12 +26,20 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "results"
 
 
-def run(results: Path, backends: list[str], repeats: int = 1, timeout: float = 120, **selection: object) -> int:
+def run(
+    results: Path,
+    backends: list[str],
+    repeats: int = 1,
+    timeout: float = 120,
+    peaks: bool = False,
+    options: Options | None = None,
+    **selection: Any,
+) -> int:
     names = [Path(name).stem for name in backends]
-    chosen = Selection(experiments=["digits-mlp"], backends=backends, threads=1, overrides=FAST, **selection)  # type: ignore[arg-type]
+    chosen = Selection(experiments=["digits-mlp"], backends=backends, threads=1, overrides=FAST, **selection)
     console = Console(file=(results.parent / "console.txt").open("w"), width=80)
     pythons = dict.fromkeys(names, "current")
-    return bench(chosen, Options(repeats, timeout), pythons, results, console)
+    return bench(chosen, options or Options(repeats, timeout, peaks=peaks), pythons, results, console)
 
 
 def rows(results: Path) -> pd.DataFrame:
@@ -65,6 +75,50 @@ def test_a_run_that_works_leaves_a_whole_row(results: Path) -> None:
     assert row["train_samples_per_second"] == pytest.approx((timed["samples"] / timed["seconds"]).median())
     for name in ("runs", "epochs", "steps", "windows"):
         assert len(pd.read_csv(results / f"{name}.csv")) == len(pd.read_parquet(results / f"{name}.parquet")) > 0
+
+
+def test_a_row_says_what_share_of_the_machine_was_used(results: Path) -> None:
+    assert run(results, ["reference"], peaks=True) == OK
+    row = rows(results).loc["reference"]
+    assert row["step_flops"] == 32 * (2 * 64 * 64 * 2 + 2 * 64 * 32 * 3 + 2 * 32 * 10 * 3)
+    assert row["gflops"] == pytest.approx(row["train_samples_per_second"] / 32 * row["step_flops"] / 1e9)
+    assert row["share_of_peak"] == pytest.approx(row["gflops"] / row["peak_gflops"])
+    assert 0 < row["share_of_peak"] < 1
+    assert 0.5 < row["product_threads"] < 1.5, "one thread was asked for"
+    assert row["copy_bytes_per_second"] > 1e8
+
+
+def test_rounds_are_added_until_the_interval_is_narrow_or_the_budget_is_spent(results: Path, write_backend) -> None:
+    backends = ["reference", str(write_backend("other"))]
+
+    def rounds(until: float, budget: float) -> int:
+        shutil.rmtree(results, ignore_errors=True)
+        options = Options(2, peaks=False, turns=4, baseline=("reference", "numpy"), until=until, budget=budget)
+        assert run(results, backends, options=options) == OK
+        return int(rows(results)["round"].max())
+
+    assert rounds(until=1e9, budget=600) == 2
+    assert rounds(until=1e-6, budget=0) == 2
+    assert rounds(until=1e-6, budget=25) > 2
+
+
+def test_a_sweep_has_rows_for_every_point_and_threads_are_set(results: Path) -> None:
+    assert run(results, ["reference"], sweeps=["batch_size=16,32", "threads=1,2"]) == OK
+    table = rows(results)
+    assert list(table["point"]) == [f"batch_size={size}, threads={threads}" for size in (16, 32) for threads in (1, 2)]
+    assert list(table["batch_size"]) == [16, 16, 32, 32]
+    assert list(table["threads_asked"]) == [1, 2, 1, 2]
+
+
+def test_the_time_to_a_target_accuracy_is_that_of_the_epoch_that_reached_it(results: Path) -> None:
+    easy, hard = (Options(1, peaks=False, turns=0, target_accuracy=target) for target in (0.2, 1.0))
+    for options in (easy, hard):
+        assert run(results, ["reference"], options=options) == OK
+    reached, missed = rows(results).to_dict("records")
+    epochs = Store(results).epochs()
+    first = epochs[(epochs["run"] == reached["run"]) & (epochs["test_accuracy"] >= 0.2)].iloc[0]
+    assert reached["seconds_to_target"] == first["elapsed_seconds"] > 0
+    assert pd.isna(missed["seconds_to_target"])
 
 
 def test_training_windows_cover_every_sample_once_per_epoch(results: Path) -> None:
@@ -147,7 +201,7 @@ def test_an_environment_that_cannot_be_made_is_a_row(
     )
     console = Console(file=(tmp_path / "console.txt").open("w"), width=80)
     chosen = Selection(experiments=["digits-mlp"], backends=[str(path), "reference"], threads=1, overrides=FAST)
-    assert bench(chosen, Options(1, 60), {"reference": "current"}, results, console) == SOME_FAILED
+    assert bench(chosen, Options(1, 60, peaks=False), {"reference": "current"}, results, console) == SOME_FAILED
     table = rows(results)
     assert (table.loc["conflict", "status"], table.loc["conflict", "phase"]) == ("failed", "environment")
     assert "iniconfig" in str(table.loc["conflict", "reason"])

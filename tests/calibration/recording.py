@@ -67,7 +67,7 @@ def record(framework: str, experiment: str, rounds: int, folder: Path, console: 
         )
     python = str(Interpreters({}, console.print).path(backend))
     selection = Selection([experiment], [str(file) for file in files.values()], overrides={"epochs": 1})
-    options = Options(rounds, baseline=(ORIGINAL, MODES[framework]))
+    options = Options(rounds, baseline=(ORIGINAL, MODES[framework]), peaks=False)
     bench(selection, options, dict.fromkeys(files, python), folder / "results", Console(file=io.StringIO()))
     store = Store(folder / "results")
     runs = store.runs()

@@ -41,7 +41,7 @@ class Job:
         """Run the bench and return its rows; the backends that are files use the running interpreter."""
         current = {Path(name).stem: "current" for name in self.backends if name.endswith(".py")}
         selection = Selection([self.experiment], self.backends, threads=1, overrides=dict(self.overrides))
-        options = Options(repeats=1, timeout=600, turns=self.turns, judge_budget=self.judge_budget)
+        options = Options(repeats=1, timeout=600, turns=self.turns, judge_budget=self.judge_budget, peaks=False)
         bench(
             selection,
             options,
