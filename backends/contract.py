@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 Parameters = dict[str, NDArray[np.float32]]
 Loss = Literal["cross-entropy", "mean-squared-error"]
+Input = Literal["resident", "loader"]
 
 
 @dataclass(frozen=True)
@@ -145,18 +146,25 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def load(self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str) -> None:
+    def load(
+        self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str, input: Input
+    ) -> None:
         """Build the model, its loss (mean over the batch) and its optimizer, and set exactly these parameters.
 
         ``device`` is "cpu" or "gpu", ``mode`` one of ``modes``. The number of threads is that of the process
         affinity mask, which OMP_NUM_THREADS repeats. The mean squared error is the mean over samples and outputs.
 
-        Raises Unavailable if the device is not there, or if a layer or option is not supported.
+        ``input`` is where ``train`` takes its batches from. "resident": ``put`` moves the data set to the device, and
+        each batch is one gather there. "loader": what ``put`` gets stays in host memory, and ``train`` feeds exactly
+        the given batches, in the given order, through the framework's own input pipeline, as its tutorials do.
+
+        Raises Unavailable if the device is not there, if a layer or option is not supported, or if ``input`` is
+        "loader" and the framework has no pipeline of its own.
         """
 
     @abstractmethod
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Any:
-        """Move a data set to the device and return the backend's own handle to it.
+        """Move a data set to where ``input`` wants it, device or host memory; return the backend's own handle to it.
 
         ``features`` are float32 ``[n, *input_shape]``; ``labels`` are int32 ``[n]`` or float32 ``[n, outputs]``.
         The arrays may be memory-mapped and read-only.

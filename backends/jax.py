@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11,<3.14"
-# dependencies = ["jax~=0.10.2", "flax~=0.12.8", "optax~=0.2.8", "numpy>=2", "safetensors>=0.5"]
+# dependencies = ["jax~=0.10.2", "flax~=0.12.8", "optax~=0.2.8", "grain~=0.2.18", "numpy>=2", "safetensors>=0.5"]
 #
 # [tool.lockstep]
 # gpu-dependencies = ["jax[cuda13]~=0.10.2"]
@@ -27,7 +27,11 @@ from backends.contract import Backend, Unavailable
 
 
 class Jax(Backend):
-    """Data resident on the device in JAX's own NHWC layout; parameters and optimizer state are donated to each step."""
+    """Data in JAX's own NHWC layout, on the device or in host memory; weights and state are donated to each step.
+
+    JAX has no loader of its own. Of those that its tutorials show, grain is the one that is made for JAX and that
+    brings no other framework with it.
+    """
 
     modes = {
         "jit": "one jitted step per batch",
@@ -43,6 +47,7 @@ class Jax(Backend):
         parameters: contract.Parameters,
         device: str,
         mode: str,
+        input: contract.Input,
     ) -> None:
         """Build the jitted functions and put parameters and optimizer state on the device."""
         # Read when the GPU client is created. Preallocation would take most of the memory whatever the model needs.
@@ -54,41 +59,62 @@ class Jax(Backend):
         except RuntimeError as error:
             raise Unavailable(f"jax.devices({device!r}): {str(error).splitlines()[0]}") from None
         jax.config.update("jax_default_device", self.device)
+        if input == "loader":
+            self.grain = _import_grain()
         self.mode = mode
+        self.input = input
         self.layers = model.layers
         self.network = nn.Sequential([_layer(index, layer) for index, layer in enumerate(model.layers)])
         self.optimizer = _optimizer(sgd)
         self.weights = jax.device_put(self._to_flax(parameters), self.device)
         self.state = self.optimizer.init(self.weights)
         self.logits = jax.jit(lambda weights, features: self.network.apply({"params": weights}, features))
-        step = self._step(_cross_entropy if loss == "cross-entropy" else _mean_squared_error)
+        update = self._update(_cross_entropy if loss == "cross-entropy" else _mean_squared_error)
+        step = update if input == "loader" else _gathering(update)
         self.step = jax.jit(step, donate_argnums=(0, 1))
         self.scan = jax.jit(_scan(step), donate_argnums=(0, 1))
 
-    def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> tuple[jax.Array, jax.Array]:
-        """Copy the arrays to the device, images as NHWC."""
+    def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> tuple[Any, Any]:
+        """Copy the arrays to the device, or within the host for the loader; images as NHWC."""
         if features.ndim == 4:
             features = features.transpose(0, 2, 3, 1)
+        if self.input == "loader":
+            return np.array(features, order="C"), np.array(labels)
         return jax.device_put(np.ascontiguousarray(features), self.device), jax.device_put(labels, self.device)
 
-    def train(self, data: tuple[jax.Array, jax.Array], batches: NDArray[np.int64]) -> Any:
+    def train(self, data: tuple[Any, Any], batches: NDArray[np.int64]) -> Any:
         """Dispatch the steps; the losses are a list of device scalars or one device array."""
-        indices = batches.astype(np.int32)
+        # A step takes the data set and a row of indices, or a batch that was loaded.
+        resident, rows = (
+            ((), self._loaded(*data, batches)) if self.input == "loader" else (data, batches.astype(np.int32))
+        )
         if self.mode == "scan":
-            self.weights, self.state, losses = self.scan(self.weights, self.state, *data, indices)
+            self.weights, self.state, losses = self.scan(self.weights, self.state, *resident, rows)
             return losses
         losses = []
-        for batch in indices:
-            self.weights, self.state, loss = self.step(self.weights, self.state, *data, batch)
+        for batch in rows:
+            self.weights, self.state, loss = self.step(self.weights, self.state, *resident, batch)
             losses.append(loss)
         return losses
+
+    def _loaded(self, features: NDArray[np.float32], labels: NDArray[Any], batches: NDArray[np.int64]) -> Any:
+        """Have grain make the batches, one (features, labels) after the other.
+
+        A scan needs them as arrays before it begins: grain stacks them, as users do who take many steps per dispatch.
+        """
+        steps, size = batches.shape
+        samples = self.grain.MapDataset.source(batches.reshape(-1)).map(lambda index: (features[index], labels[index]))
+        if self.mode == "scan":
+            return samples.batch(size).batch(steps)[0]
+        # No threads, as grain advises for samples that are in memory: they would wait for Python's lock.
+        return samples.batch(size).to_iter_dataset(self.grain.ReadOptions(num_threads=0))
 
     def synchronize(self, handle: Any) -> NDArray[np.float32]:
         """Block until parameters, optimizer state and losses are there."""
         jax.block_until_ready((self.weights, self.state, handle))
         return np.asarray(jax.device_get(handle), dtype=np.float32)
 
-    def predict(self, data: tuple[jax.Array, jax.Array]) -> NDArray[np.float32]:
+    def predict(self, data: tuple[Any, Any]) -> NDArray[np.float32]:
         """Run the jitted model."""
         return np.asarray(self.logits(self.weights, data[0]))
 
@@ -110,6 +136,7 @@ class Jax(Backend):
                 "jaxlib": jaxlib.__version__,
                 "flax": flax.__version__,
                 "optax": optax.__version__,
+                **({"grain": self.grain.__version__} if self.input == "loader" else {}),
                 "numpy": np.__version__,
                 "python": platform.python_version(),
             },
@@ -117,6 +144,7 @@ class Jax(Backend):
             # XLA's CPU client takes one thread per processor of the affinity mask and cannot be asked.
             "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
             "peak_memory_bytes": (self.device.memory_stats() or {}).get("peak_bytes_in_use"),
+            "input": "grain MapDataset" if self.input == "loader" else "resident",
             "precision": "float32" if jax.config.jax_default_matmul_precision == "highest" else "default",
         }
 
@@ -129,22 +157,40 @@ class Jax(Backend):
                 weights[f"layers_{index}"] = {"kernel": kernel, "bias": parameters[f"{index}.bias"]}
         return weights
 
-    def _step(self, loss_function: Callable[..., jax.Array]) -> Callable[..., tuple[Any, Any, jax.Array]]:
+    def _update(self, loss_function: Callable[..., jax.Array]) -> Callable[..., tuple[Any, Any, jax.Array]]:
         def mean_loss(weights: Any, features: jax.Array, labels: jax.Array) -> jax.Array:
             return loss_function(self.network.apply({"params": weights}, features), labels)
 
-        def step(weights: Any, state: Any, features: jax.Array, labels: jax.Array, batch: jax.Array) -> Any:
-            loss, gradients = jax.value_and_grad(mean_loss)(weights, features[batch], labels[batch])
+        def update(weights: Any, state: Any, batch: tuple[jax.Array, jax.Array]) -> Any:
+            loss, gradients = jax.value_and_grad(mean_loss)(weights, *batch)
             updates, state = self.optimizer.update(gradients, state, weights)
             return optax.apply_updates(weights, updates), state, loss
 
-        return step
+        return update
+
+
+def _import_grain() -> Any:
+    """Import grain only where it is used: the start-up of resident training does not wait for it."""
+    try:
+        import grain
+    except ImportError as error:
+        raise Unavailable(f'input = "loader" needs grain in the environment of JAX: {error}') from None
+    return grain
+
+
+def _gathering(update: Callable[..., Any]) -> Callable[..., Any]:
+    def step(weights: Any, state: Any, features: jax.Array, labels: jax.Array, batch: jax.Array) -> Any:
+        return update(weights, state, (features[batch], labels[batch]))
+
+    return step
 
 
 def _scan(step: Callable[..., Any]) -> Callable[..., Any]:
-    def scan(weights: Any, state: Any, features: jax.Array, labels: jax.Array, batches: jax.Array) -> Any:
-        def body(carry: Any, batch: jax.Array) -> Any:
-            weights, state, loss = step(*carry, features, labels, batch)
+    def scan(weights: Any, state: Any, *inputs: Any) -> Any:
+        *data, batches = inputs
+
+        def body(carry: Any, batch: Any) -> Any:
+            weights, state, loss = step(*carry, *data, batch)
             return (weights, state), loss
 
         (weights, state), losses = jax.lax.scan(body, (weights, state), batches)

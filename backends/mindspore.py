@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import mindspore as ms
+import mindspore.dataset as ds
 import numpy as np
 from mindspore import Tensor, nn, ops
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from backends.contract import (
     Backend,
     Conv2d,
     Flatten,
+    Input,
     Layer,
     Linear,
     Loss,
@@ -39,7 +41,7 @@ PREDICT_ROWS = 1000  # bounds the memory of predict: the activations of a whole 
 
 
 class MindSpore(Backend):
-    """MindSpore; a data set is a pair of resident tensors, a handle to losses is one tensor or a list of them."""
+    """MindSpore; a data set is two tensors, or samples for the loader; losses are one tensor or a list of them."""
 
     modes = {
         "pynative": "eager: value_and_grad and nn.SGD, one step at a time",
@@ -58,10 +60,13 @@ class MindSpore(Backend):
             "device": ms.get_context("device_target"),
             "threads": _compute_threads() or None,  # the pool is made with the first work
             "precision": "float32",
+            "input": "mindspore.dataset GeneratorDataset" if self.input == "loader" else "resident",
             "onednn_cpu_isa": _onednn_cpu_isa(),
         }
 
-    def load(self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str) -> None:
+    def load(
+        self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str, input: Input
+    ) -> None:
         """Build the cells, set their parameters, and prepare the step and the forward pass of the mode."""
         if device != "cpu":
             raise Unavailable(
@@ -69,6 +74,7 @@ class MindSpore(Backend):
                 "its GPU plug-ins are for CUDA 11.1 and 11.6"
             )
         self.mode = mode
+        self.input = input
         if any(isinstance(layer, Conv2d) for layer in model.layers):
             # On AVX-512, MindSpore asks oneDNN for layouts that leave every convolution to its reference loops:
             # training is 10 to 25 times slower than with the kernels up to AVX2. oneDNN reads this at its first use.
@@ -89,25 +95,45 @@ class MindSpore(Backend):
             weight_decay=sgd.weight_decay,
             nesterov=sgd.nesterov and sgd.momentum > 0,  # nn.SGD refuses nesterov with momentum 0, where it is void
         )
-        self.step = _step(self.network, _loss(loss), self.optimizer)
+        self.update = _update(self.network, _loss(loss), self.optimizer)
+        self.step = _gathering(self.update)
         self.forward = ms.jit(self.network.construct) if mode == "graph" else self.network
         self.loops: dict[int, Callable[..., Any]] = {}
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Any:
-        """Return the data set as two tensors."""
+        """Return the data set as two tensors, or as samples for the loader."""
         # Tensor(array) may share memory with the array: these copies are ours alone, and writable.
-        return Tensor(np.array(features)), Tensor(np.array(labels))
+        features, labels = np.array(features), np.array(labels)
+        return _Samples(features, labels) if self.input == "loader" else (Tensor(features), Tensor(labels))
 
     def train(self, data: Any, batches: NDArray[np.int64]) -> Any:
         """Return one tensor of losses (graph), or a list of scalar tensors (pynative)."""
+        if self.input == "loader":
+            return self._train_loaded(_pipeline(data, batches), batches)
         features, labels = data
         indices = batches.astype(np.int32)
         if self.mode == "pynative":
             return [self.step(features, labels, Tensor(row)) for row in indices]
         size = indices.shape[1]
         if size not in self.loops:
-            self.loops[size] = _compiled_loop(self.step, size)
+            self.loops[size] = _compiled_loop(self.step, batches=Tensor(shape=[None, size], dtype=ms.int32))
         return self.loops[size](features, labels, Tensor(indices))
+
+    def _train_loaded(self, pipeline: Any, batches: NDArray[np.int64]) -> Any:
+        if self.mode == "pynative":
+            return [self.update(*batch) for batch in pipeline.create_tuple_iterator(num_epochs=1)]
+        # The compiled loop needs its batches before it begins: the pipeline stacks them to [steps, batch size, ...].
+        # A compiled step per batch would do without, but dispatching it takes many times as long as the step.
+        steps, size = batches.shape
+        ((features, labels),) = pipeline.batch(steps, num_parallel_workers=1).create_tuple_iterator(num_epochs=1)
+        if size not in self.loops:
+            self.loops[size] = _compiled_loop(
+                self.step,
+                features=Tensor(shape=[None, *features.shape[1:]], dtype=features.dtype),
+                labels=Tensor(shape=[None, *labels.shape[1:]], dtype=labels.dtype),
+                batches=Tensor(shape=[None], dtype=ms.int32),
+            )
+        return self.loops[size](features, labels, Tensor(np.arange(steps, dtype=np.int32)))
 
     def synchronize(self, handle: Any) -> NDArray[np.float32]:
         """Wait by reading every parameter and every loss: mindspore.runtime.synchronize does nothing on the CPU."""
@@ -119,7 +145,7 @@ class MindSpore(Backend):
 
     def predict(self, data: Any) -> NDArray[np.float32]:
         """Return the logits, computed PREDICT_ROWS samples at a time."""
-        features, _ = data
+        features = Tensor(data.features) if self.input == "loader" else data[0]
         parts = [features[start : start + PREDICT_ROWS] for start in range(0, len(features), PREDICT_ROWS)]
         return np.concatenate([self.forward(part).asnumpy() for part in parts])
 
@@ -154,24 +180,56 @@ def _loss(name: Loss) -> Any:
     return nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
 
 
-def _step(network: Any, loss: Any, optimizer: Any) -> Callable[..., Any]:
+class _Samples:
+    """A data set as GeneratorDataset reads it, sample by sample."""
+
+    def __init__(self, features: NDArray[np.float32], labels: NDArray[Any]) -> None:
+        self.features, self.labels = features, labels
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        return self.features[index], self.labels[index]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+def _pipeline(samples: _Samples, batches: NDArray[np.int64]) -> Any:
+    """Make the pipeline of these batches; its threads end with the last of them.
+
+    One worker, which is MindSpore's default: reading samples holds Python's lock, and more of them only wait for it.
+    A sampler of single samples is refused if it yields more than the data set has: GeneratorDataset counts them.
+    """
+    return ds.GeneratorDataset(samples, ["features", "labels"], num_parallel_workers=1, batch_sampler=batches.tolist())
+
+
+def _update(network: Any, loss: Any, optimizer: Any) -> Callable[..., Any]:
     def mean_loss(features: Any, labels: Any) -> Any:
         return loss(network(features), labels)
 
     gradient = ms.value_and_grad(mean_loss, None, optimizer.parameters)
 
-    def step(features: Any, labels: Any, indices: Any) -> Any:
-        value, gradients = gradient(ops.gather(features, indices, 0), ops.gather(labels, indices, 0))
+    def update(features: Any, labels: Any) -> Any:
+        value, gradients = gradient(features, labels)
         optimizer(gradients)
         return value
+
+    return update
+
+
+def _gathering(update: Callable[..., Any]) -> Callable[..., Any]:
+    def step(features: Any, labels: Any, indices: Any) -> Any:
+        return update(ops.gather(features, indices, 0), ops.gather(labels, indices, 0))
 
     return step
 
 
-def _compiled_loop(step: Callable[..., Any], size: int) -> Callable[..., Any]:
-    """Compile a loop over the rows of ``[steps, size]`` indices; a new number of steps does not compile again."""
+def _compiled_loop(step: Callable[..., Any], **growing: Any) -> Callable[..., Any]:
+    """Compile a loop over the rows of ``batches``; what is ``growing`` may have any length without a new compilation.
 
-    @ms.enable_dynamic(batches=Tensor(shape=[None, size], dtype=ms.int32))
+    A row is the indices of a batch's samples, or the index of the batch where ``features`` are stacked batches.
+    """
+
+    @ms.enable_dynamic(**growing)
     @ms.jit
     def loop(features: Any, labels: Any, batches: Any) -> Any:
         steps = ops.shape(batches)[0]

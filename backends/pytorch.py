@@ -14,13 +14,14 @@ import torch
 import torch._dynamo  # every optimizer of torch.optim imports it when it is made: this way it counts as import
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from backends import contract
 from backends.contract import Backend, Unavailable
 
 
 class PyTorch(Backend):
-    """Data resident on the device, one gather per batch, fused SGD, no host transfer before ``synchronize``."""
+    """Fused SGD, no host transfer before ``synchronize``; a data set is two tensors, on the device or the host."""
 
     modes = {
         "eager": "torch.nn and fused SGD, one operator at a time",
@@ -36,6 +37,7 @@ class PyTorch(Backend):
         parameters: contract.Parameters,
         device: str,
         mode: str,
+        input: contract.Input,
     ) -> None:
         """Build model, loss and optimizer."""
         if device == "gpu" and not torch.cuda.is_available():
@@ -44,6 +46,7 @@ class PyTorch(Backend):
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         self.mode = mode
+        self.input = input
         self.device = torch.device("cuda" if device == "gpu" else "cpu")
         self.model = nn.Sequential(*(_layer(layer) for layer in model.layers))
         # strict: every parameter of the model must be given, and no other.
@@ -66,23 +69,37 @@ class PyTorch(Backend):
         self.logits = torch.compile(self.model) if mode == "compile" else self.model
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Copy the arrays into tensors on the device; class labels become int64, as CrossEntropyLoss wants them."""
-        label_tensor = torch.tensor(labels, device=self.device)
+        """Copy the arrays into tensors; class labels become int64, as CrossEntropyLoss wants them."""
+        device = torch.device("cpu") if self.input == "loader" else self.device
+        label_tensor = torch.tensor(labels, device=device)
         if not label_tensor.is_floating_point():
             label_tensor = label_tensor.long()
-        return torch.tensor(features, device=self.device), label_tensor
+        return torch.tensor(features, device=device), label_tensor
 
     def train(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> torch.Tensor:
         """Take the steps; the returned tensor of losses stays on the device."""
-        features, labels = data
-        losses = []
-        for batch in torch.from_numpy(batches).to(self.device):
-            loss = self.loss(features[batch], labels[batch])
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            losses.append(loss.detach())
+        if self.input == "loader":
+            losses = [
+                self._step(*(tensor.to(self.device, non_blocking=True) for tensor in batch))
+                for batch in self._loader(data, batches)
+            ]
+        else:
+            features, labels = data
+            losses = [self._step(features[row], labels[row]) for row in torch.from_numpy(batches).to(self.device)]
         return torch.stack(losses)
+
+    def _loader(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> DataLoader[Any]:
+        """Load in this process: for tensors in memory, sending a batch from another one costs more than making it."""
+        # Pinned memory is what lets the copies to a GPU run beside the steps.
+        pinned = self.device.type == "cuda"
+        return DataLoader(TensorDataset(*data), batch_sampler=batches.tolist(), num_workers=0, pin_memory=pinned)
+
+    def _step(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = self.loss(features, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
 
     def synchronize(self, handle: torch.Tensor) -> NDArray[np.float32]:
         """Wait for the device's queue; on the CPU every operator has finished when it returns."""
@@ -93,7 +110,7 @@ class PyTorch(Backend):
     @torch.no_grad()
     def predict(self, data: tuple[torch.Tensor, torch.Tensor]) -> NDArray[np.float32]:
         """Run the model without recording gradients."""
-        return self.logits(data[0]).cpu().numpy()
+        return self.logits(data[0].to(self.device)).cpu().numpy()
 
     def parameters(self) -> contract.Parameters:
         """Copy the parameters to the host; torch's layouts are the canonical ones."""
@@ -111,6 +128,7 @@ class PyTorch(Backend):
             "peak_memory_bytes": torch.cuda.max_memory_allocated() if gpu else None,
             "blas": "mkl" if torch.backends.mkl.is_available() else "other",
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "input": "torch DataLoader" if self.input == "loader" else "resident",
             "sgd": "fused" if self.optimizer.defaults["fused"] else "foreach",
         }
 

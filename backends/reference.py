@@ -37,6 +37,7 @@ from backends.contract import (
     Backend,
     Conv2d,
     Flatten,
+    Input,
     Layer,
     Linear,
     Loss,
@@ -354,10 +355,16 @@ class Reference(Backend):
             "precision": "float64",
         }
 
-    def load(self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str) -> None:
+    def load(
+        self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str, input: Input
+    ) -> None:
         """Set the parameters, as float64 of exactly the same values."""
         if device not in self.devices:
             raise Unavailable(f"the reference runs on the cpu only, not on {device}")
+        if input == "loader":
+            raise Unavailable(
+                'NumPy has no input pipeline of its own: the reference trains with input = "resident" only'
+            )
         self.training = Training(model, loss, sgd, parameters)
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Data:

@@ -64,6 +64,7 @@ class Worker:
             load_file(job["parameters"]),
             job["device"],
             job["mode"],
+            job["input"],
         )
         return {}, []
 

@@ -267,6 +267,7 @@ class CellRun:
                     parameters=str(materials.parameters),
                     device=device,
                     mode=self.cell.mode,
+                    input=materials.experiment.input,
                 )
                 return
             except WorkerError as error:

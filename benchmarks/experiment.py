@@ -57,6 +57,10 @@ class Experiment(Strict):
     validation: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="Share of the training set that is held out for validation."
     )
+    input: contract.Input = Field(
+        default="resident",
+        description="Where batches come from: the data set on the device, or the framework's own loader.",
+    )
     default: bool = Field(default=True, description="Whether a bench without names runs this experiment.")
 
     @model_validator(mode="after")

@@ -35,6 +35,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_a_good_file_is_read_with_the_defaults_filled_in(tmp_path: Path) -> None:
     experiment = experiments.load(write(tmp_path, GOOD))
     assert (experiment.seed, experiment.validation, experiment.sgd.momentum) == (1, 0.0, 0.0)
+    assert experiment.input == "resident"
     assert experiment.model.layers[1] == Linear(64, 10)
 
 
@@ -55,6 +56,7 @@ def test_a_good_file_is_read_with_the_defaults_filled_in(tmp_path: Path) -> None
         (('"cross-entropy"', '"mean-squared-error"'), ["loss", "mean-squared-error", "cross-entropy"]),
         (("learning_rate = 0.1", "learning_rate = 0.1\nnesterov = true"), ["sgd", "nesterov", "momentum"]),
         (('"flatten" }', '"conv2d", channels = 4, kernel = 9 }'), ["layers[0] (conv2d)", "(1, 8, 8)", "9 x 9"]),
+        (("epochs = 1", 'epochs = 1\ninput = "stream"'), ["input", "'resident' or 'loader'", "stream"]),
         (("[data]", "[data"), ["not valid TOML"]),
     ],
 )
@@ -108,7 +110,9 @@ def test_the_hash_is_of_what_is_trained_not_of_how_it_is_described(tmp_path: Pat
         return experiments.Experiment.model_validate({**tomllib.loads(GOOD), **values}).hash
 
     assert hash_of(GOOD) == changed(description="other words", default=False)
-    assert len({hash_of(GOOD), changed(seed=2), changed(batch_size=31), changed(epochs=2)}) == 4
+    assert (
+        len({hash_of(GOOD), changed(seed=2), changed(batch_size=31), changed(epochs=2), changed(input="loader")}) == 5
+    )
 
 
 def test_overrides_reach_into_tables_and_are_validated() -> None:

@@ -31,12 +31,15 @@ def run(
     backends: list[str],
     repeats: int = 1,
     timeout: float = 120,
+    input: str = "resident",
     peaks: bool = False,
     options: Options | None = None,
     **selection: Any,
 ) -> int:
     names = [Path(name).stem for name in backends]
-    chosen = Selection(experiments=["digits-mlp"], backends=backends, threads=1, overrides=FAST, **selection)
+    chosen = Selection(
+        experiments=["digits-mlp"], backends=backends, threads=1, overrides={**FAST, "input": input}, **selection
+    )
     console = Console(file=(results.parent / "console.txt").open("w"), width=80)
     pythons = dict.fromkeys(names, "current")
     return bench(chosen, options or Options(repeats, timeout, peaks=peaks), pythons, results, console)
@@ -174,6 +177,23 @@ def test_a_device_that_is_not_there_is_unavailable_and_not_an_error(results: Pat
     row = rows(results).loc["reference"]
     assert (row["status"], row["device"], row["phase"]) == ("unavailable", "gpu", "load")
     assert row["reason"]
+
+
+def test_the_input_of_the_experiment_reaches_the_backend(results: Path, write_backend) -> None:
+    body = """
+    def load(self, *arguments):
+        super().load(*arguments[:-1], "resident")
+        self.input = arguments[-1]
+
+    def describe(self):
+        return {**super().describe(), "input": self.input}
+    """
+    assert run(results, [str(write_backend("loading", body)), "reference"], input="loader") == OK
+    table = rows(results)
+    assert table.loc["loading", "status"] == "ok"
+    assert table["settings"]["loading"]["input"] == "loader"
+    assert (table.loc["reference", "status"], table.loc["reference", "phase"]) == ("unavailable", "load")
+    assert "NumPy has no input pipeline" in str(table.loc["reference", "reason"])
 
 
 def test_rounds_are_fresh_processes_with_equal_hashes(results: Path, write_backend) -> None:

@@ -55,7 +55,7 @@ class Kit:
     def __init__(self, folder: Path, examples: Sequence[Example] = EXAMPLES) -> None:
         """Write the examples below ``folder``, where the workers get their own folders too.
 
-        The first one is also trained in other cuts, and the last one once more as it is.
+        The first one is also trained in other cuts, and the last one once more as it is and through a loader.
         """
         self._folder = folder
         self._files = {example.name: write(example, folder / example.name) for example in examples}
@@ -83,6 +83,7 @@ class Kit:
             }
             whole = pool.submit(recording.record, self._files[self._cut], self._new_folder(), (STEPS,))
             single_steps = pool.submit(recording.record, self._files[self._cut], self._new_folder(), (1,) * STEPS)
+            loader = pool.submit(recording.record, self._files[self._repeated], self._new_folder(), input="loader")
             gpu = pool.submit(recording.probe_gpu, self._files[self._cut], self._new_folder())
             recordings = {name: running[name].result() if name in running else first for name in self._files}
             wrong_layers = self._wrong_layers(recordings, pool)
@@ -93,6 +94,7 @@ class Kit:
             repeated=repeated,
             whole=whole.result(),
             single_steps=single_steps.result(),
+            loader=loader.result(),
             gpu=gpu.result(),
             gpu_declared="gpu" in backend.devices,
             timing=timing,

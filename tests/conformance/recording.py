@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from backends.contract import Parameters, model_to_json
+from backends.contract import Input, Parameters, model_to_json
 from benchmarks import machine
 from benchmarks.worker_process import Answer, WorkerError, WorkerProcess
 from tests.conformance.cases import TEST_CHUNK, Example, Files
@@ -80,6 +80,8 @@ class Recording:
     example: Example
     doing: str = "import"
     stopped: str = ""
+    unavailable: bool = False
+    """Whether what stopped it was an Unavailable, of which ``stopped`` gives the reason."""
     log: str = ""
     start_seconds: float = 0.0
     settings: dict[str, Any] = field(default_factory=dict)
@@ -147,7 +149,7 @@ def worker(target: Target, folder: Path) -> Iterator[WorkerProcess]:
         process.kill()
 
 
-def load(process: WorkerProcess, files: Files, target: Target, device: str) -> Answer:
+def load(process: WorkerProcess, files: Files, target: Target, device: str, input: Input = "resident") -> Answer:
     """Ask for ``load``."""
     return process.ask(
         "load",
@@ -157,10 +159,18 @@ def load(process: WorkerProcess, files: Files, target: Target, device: str) -> A
         parameters=str(files.folder / "parameters.safetensors"),
         device=device,
         mode=target.mode,
+        input=input,
     )
 
 
-def record(target: Target, files: Files, folder: Path, cuts: Sequence[int] = CUTS, train: bool = True) -> Recording:
+def record(
+    target: Target,
+    files: Files,
+    folder: Path,
+    cuts: Sequence[int] = CUTS,
+    train: bool = True,
+    input: Input = "resident",
+) -> Recording:
     """Take an example from ``load`` to the outputs after training, or to its first outputs only."""
     recording = Recording(files.example)
     try:
@@ -168,20 +178,21 @@ def record(target: Target, files: Files, folder: Path, cuts: Sequence[int] = CUT
         with worker(target, folder) as process:
             recording.start_seconds = time.perf_counter() - begin
             recording.reached.add("import")
-            _prepare(process, files, target, recording)
+            _prepare(process, files, target, recording, input)
             if train:
                 _train(process, files, recording, cuts)
     except WorkerError as error:
         recording.stopped = f"{recording.doing}: {error}"
+        recording.unavailable = error.status == "unavailable"
         if "NotImplementedError" not in recording.stopped:
             recording.log = tail(folder / "log")
     return recording
 
 
-def _prepare(process: WorkerProcess, files: Files, target: Target, recording: Recording) -> None:
+def _prepare(process: WorkerProcess, files: Files, target: Target, recording: Recording, input: Input) -> None:
     """Ask for everything that comes before training."""
     recording.doing = "load"
-    load(process, files, target, target.device)
+    load(process, files, target, target.device, input)
     recording.reached.add("load")
     recording.doing = "describe"
     recording.settings = process.ask("describe").values["settings"]

@@ -47,6 +47,7 @@ class Evidence:
     repeated: Recording
     whole: Recording
     single_steps: Recording
+    loader: Recording
     gpu: tuple[str, str]
     gpu_declared: bool
     timing: Timing | str
@@ -333,6 +334,21 @@ def _same(what: str, first: Recording, second: Recording, evidence: Evidence) ->
     return Finding(True, f"{what}: NOT equal to the bit, within rounding: weights differ by up to {off:.1e}")
 
 
+def loader(evidence: Evidence) -> Finding:
+    """The framework's own input pipeline feeds the same batches in the same order; a mode may be without one."""
+    recording = evidence.loader
+    if recording.unavailable and "load" not in recording.reached:
+        return Finding(True, f"none: {recording.stopped.removeprefix('load: ')}")
+    judgement = evidence.judgements[recording.example.name]
+    losses = compare(recording.array("losses"), judgement.losses, "step")
+    outputs = compare(recording.array("trained outputs"), judgement.trained_logits, "outputs")
+    difference = worst([losses, outputs])
+    advice = (
+        'with input="loader", train takes the samples of each row of batches, row after row: none shuffled or dropped'
+    )
+    return Finding(difference.holds, f"losses and outputs of {recording.example.name}: {difference}", advice)
+
+
 def synchronize(evidence: Evidence) -> Finding:
     """Twice the steps take about twice the time, and nothing is waited for afterwards."""
     if isinstance(evidence.timing, str):
@@ -351,7 +367,7 @@ def idle(evidence: Evidence) -> Finding:
     recordings = list(evidence.recordings.values())
     for recording in recordings:
         recording.need("full batches")
-    share = max(recording.busy_share for recording in recordings)
+    share = max(recording.busy_share for recording in [*recordings, evidence.loader])
     figure = f"processor time after synchronize: {share:.1%} of a core (allowed {LARGEST_IDLE_SHARE:.0%})"
     advice = "something still runs: a thread of yours, work not waited for, or a pool that spins (look for its setting)"
     return Finding(share <= LARGEST_IDLE_SHARE, figure, advice)
@@ -392,6 +408,7 @@ def ladder(files: Mapping[str, Files], cut: str, repeated: str) -> list[Step]:
         Step("short last batch", short_batch, [f"training {name}" for name in files]),
         Step("cuts", cuts, [f"training {cut}"]),
         Step("determinism", determinism, [f"training {repeated}"]),
+        Step("loader", loader, [f"training {repeated}"]),
         Step("synchronize", synchronize),
         Step("idle", idle),
     ]

@@ -57,8 +57,9 @@ def test_the_reference_passes(tmp_path: Path) -> None:
     report = kit.check(environments.find("reference"), Path(sys.executable), "numpy")
     assert failed(report) == {}
     assert report.holds
-    assert len(report.rungs) == 31
+    assert len(report.rungs) == 32
     assert "equal to the bit" in text(report, "determinism")
+    assert "NumPy has no input pipeline" in text(report, "loader"), "a mode may be without a loader"
 
 
 @pytest.mark.usefixtures("untimed")
@@ -77,33 +78,34 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode):
-                super().load(model, loss, replace(sgd, nesterov=False), parameters, device, mode)
+            def load(self, model, loss, sgd, parameters, device, mode, input):
+                super().load(model, loss, replace(sgd, nesterov=False), parameters, device, mode, input)
             """,
             "one step regression",
             "if nesterov is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode):
-                super().load(model, loss, replace(sgd, weight_decay=0.0), parameters, device, mode)
+            def load(self, model, loss, sgd, parameters, device, mode, input):
+                super().load(model, loss, replace(sgd, weight_decay=0.0), parameters, device, mode, input)
             """,
             "one step strides",
             "if weight decay is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode):
-                super().load(model, loss, sgd if sgd.nesterov else replace(sgd, momentum=0.0), parameters, device, mode)
+            def load(self, model, loss, sgd, parameters, device, mode, input):
+                sgd = sgd if sgd.nesterov else replace(sgd, momentum=0.0)
+                super().load(model, loss, sgd, parameters, device, mode, input)
             """,
             "training rows",
             "if momentum is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode):
+            def load(self, model, loss, sgd, parameters, device, mode, input):
                 scaled = replace(sgd, learning_rate=16 * sgd.learning_rate)
-                super().load(model, loss, scaled, parameters, device, mode)
+                super().load(model, loss, scaled, parameters, device, mode, input)
             """,
             "one step rows",
             "the sum over the batch",
@@ -144,26 +146,26 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode):
+            def load(self, model, loss, sgd, parameters, device, mode, input):
                 layers = [replace(x, stride=3) if isinstance(x, MaxPool2d) else x for x in model.layers]
-                super().load(replace(model, layers=tuple(layers)), loss, sgd, parameters, device, mode)
+                super().load(replace(model, layers=tuple(layers)), loss, sgd, parameters, device, mode, input)
             """,
             "predict",
             "predict: ValueError",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode):
+            def load(self, model, loss, sgd, parameters, device, mode, input):
                 layers = [Tanh() if isinstance(x, ReLU) else x for x in model.layers]
-                super().load(replace(model, layers=tuple(layers)), loss, sgd, parameters, device, mode)
+                super().load(replace(model, layers=tuple(layers)), loss, sgd, parameters, device, mode, input)
             """,
             "outputs rows",
             "the first wrong layer is layers[3], relu",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode):
-                super().load(model, loss, sgd, parameters, "cpu", mode)
+            def load(self, model, loss, sgd, parameters, device, mode, input):
+                super().load(model, loss, sgd, parameters, "cpu", mode, input)
             """,
             "no GPU",
             "it loaded all the same",
@@ -190,13 +192,35 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode):
+            def load(self, model, loss, sgd, parameters, device, mode, input):
                 if any(isinstance(layer, MaxPool2d) for layer in model.layers):
                     raise Unavailable("no max_pool2d yet")
-                super().load(model, loss, sgd, parameters, device, mode)
+                super().load(model, loss, sgd, parameters, device, mode, input)
             """,
             "load",
             "no max_pool2d yet in strides",
+        ),
+        (
+            """
+            def load(self, model, loss, sgd, parameters, device, mode, input):
+                self.input = input
+                super().load(model, loss, sgd, parameters, device, mode, "resident")
+
+            def train(self, data, batches):
+                return super().train(data, batches[::-1] if self.input == "loader" else batches)
+            """,
+            "loader",
+            "row after row",
+        ),
+        (
+            """
+            def load(self, model, loss, sgd, parameters, device, mode, input):
+                if input == "loader":
+                    raise ImportError("no module named loader")
+                super().load(model, loss, sgd, parameters, device, mode, input)
+            """,
+            "loader",
+            "load: ImportError",
         ),
     ],
 )
@@ -244,8 +268,8 @@ def test_a_difference_between_two_processes_is_reported_and_allowed_within_round
     check: Check, write_backend: Callable[..., Path]
 ) -> None:
     body = """
-    def load(self, model, loss, sgd, parameters, device, mode):
-        super().load(model, loss, sgd, parameters, device, mode)
+    def load(self, model, loss, sgd, parameters, device, mode, input):
+        super().load(model, loss, sgd, parameters, device, mode, input)
         self.shift = 1e-8 * (os.getpid() % 7 + 1)
 
     def parameters(self):

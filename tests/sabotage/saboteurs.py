@@ -122,10 +122,10 @@ SABOTEURS = (
         "initial weights of its own",
         WEIGHTS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode):
+        def load(self, model, loss, sgd, parameters, device, mode, input):
             generator = np.random.default_rng(0)
             drawn = {name: generator.uniform(-0.1, 0.1, value.shape) for name, value in parameters.items()}
-            super().load(model, loss, sgd, drawn, device, mode)
+            super().load(model, loss, sgd, drawn, device, mode, input)
         """,
     ),
     Saboteur(
@@ -134,8 +134,9 @@ SABOTEURS = (
         LOGITS,
         """
         trained = False
-        def load(self, model, loss, sgd, parameters, device, mode):
-            super().load(model, loss, sgd, {name: value * 0.9 for name, value in parameters.items()}, device, mode)
+        def load(self, model, loss, sgd, parameters, device, mode, input):
+            smaller = {name: value * 0.9 for name, value in parameters.items()}
+            super().load(model, loss, sgd, smaller, device, mode, input)
             self.given = parameters
         def train(self, data, batches):
             self.trained = True
@@ -149,9 +150,9 @@ SABOTEURS = (
         "the square weight is transposed, as returned too",
         WEIGHTS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode):
+        def load(self, model, loss, sgd, parameters, device, mode, input):
             parameters["6.weight"] = parameters["6.weight"].T
-            super().load(model, loss, sgd, parameters, device, mode)
+            super().load(model, loss, sgd, parameters, device, mode, input)
         """,
     ),
     Saboteur(
@@ -159,8 +160,8 @@ SABOTEURS = (
         "the square weight is transposed inside, and transposed back when it is returned",
         LOGITS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode):
-            super().load(model, loss, sgd, {**parameters, "6.weight": parameters["6.weight"].T}, device, mode)
+        def load(self, model, loss, sgd, parameters, device, mode, input):
+            super().load(model, loss, sgd, {**parameters, "6.weight": parameters["6.weight"].T}, device, mode, input)
         def parameters(self):
             parameters = super().parameters()
             return {**parameters, "6.weight": parameters["6.weight"].T.copy()}
@@ -180,9 +181,9 @@ SABOTEURS = (
         "a single weight is off by the last bit",
         WEIGHTS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode):
+        def load(self, model, loss, sgd, parameters, device, mode, input):
             parameters["8.bias"][0] = np.nextafter(parameters["8.bias"][0], np.float32(9))
-            super().load(model, loss, sgd, parameters, device, mode)
+            super().load(model, loss, sgd, parameters, device, mode, input)
         """,
     ),
     Saboteur(
@@ -909,12 +910,14 @@ MINT = Saboteur(
     "mindspore.mint.optim.SGD under PyNative on the CPU, which trains nothing in MindSpore 2.10",
     FIRST_STEP,
     """
-    def load(self, model, loss, sgd, parameters, device, mode):
-        super().load(model, loss, sgd, parameters, device, mode)
+    def load(self, model, loss, sgd, parameters, device, mode, input):
+        super().load(model, loss, sgd, parameters, device, mode, input)
         self.optimizer = mint.optim.SGD(
             self.network.trainable_params(), sgd.learning_rate, sgd.momentum, 0, sgd.weight_decay, sgd.nesterov
         )
-        self.step = mindspore._step(self.network, mindspore._loss(loss), self.optimizer)
+        self.step = mindspore._gathering(
+            mindspore._update(self.network, mindspore._loss(loss), self.optimizer)
+        )
     """,
     top="from mindspore import mint\nfrom backends import mindspore",
     base="mindspore.MindSpore",
