@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 Parameters = dict[str, NDArray[np.float32]]
 Loss = Literal["cross-entropy", "mean-squared-error"]
 Input = Literal["resident", "loader"]
+Precision = Literal["float32", "tf32"]
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,15 @@ class Backend(ABC):
 
     @abstractmethod
     def load(
-        self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str, input: Input
+        self,
+        model: Model,
+        loss: Loss,
+        sgd: SGD,
+        parameters: Parameters,
+        device: str,
+        mode: str,
+        input: Input,
+        precision: Precision,
     ) -> None:
         """Build the model, its loss (mean over the batch) and its optimizer, and set exactly these parameters.
 
@@ -158,8 +167,11 @@ class Backend(ABC):
         each batch is one gather there. "loader": what ``put`` gets stays in host memory, and ``train`` feeds exactly
         the given batches, in the given order, through the framework's own input pipeline, as its tutorials do.
 
-        Raises Unavailable if the device is not there, if a layer or option is not supported, or if ``input`` is
-        "loader" and the framework has no pipeline of its own.
+        ``precision`` is the arithmetic of products. "float32": all of it, also where the framework's default is less.
+        "tf32": inputs of products are rounded to 10 bits after the binary point, which GPUs of NVIDIA can do.
+
+        Raises Unavailable if the device is not there, if a layer or option is not supported, if ``input`` is
+        "loader" and the framework has no pipeline of its own, or if it cannot compute in this precision here.
         """
 
     @abstractmethod

@@ -48,12 +48,15 @@ class Jax(Backend):
         device: str,
         mode: str,
         input: contract.Input,
+        precision: contract.Precision,
     ) -> None:
         """Build the jitted functions and put parameters and optimizer state on the device."""
         # Read when the GPU client is created. Preallocation would take most of the memory whatever the model needs.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-        # Full float32 products; on a GPU the default would be TF32.
-        jax.config.update("jax_default_matmul_precision", "highest")
+        if device == "cpu" and precision == "tf32":
+            raise Unavailable("JAX has TF32 on GPUs only")
+        # On a GPU, the default would be TF32.
+        jax.config.update("jax_default_matmul_precision", "highest" if precision == "float32" else "tensorfloat32")
         try:
             self.device = jax.devices(device)[0]
         except RuntimeError as error:
@@ -145,7 +148,7 @@ class Jax(Backend):
             "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
             "peak_memory_bytes": (self.device.memory_stats() or {}).get("peak_bytes_in_use"),
             "input": "grain MapDataset" if self.input == "loader" else "resident",
-            "precision": "float32" if jax.config.jax_default_matmul_precision == "highest" else "default",
+            "precision": {"highest": "float32", "tensorfloat32": "tf32"}[jax.config.jax_default_matmul_precision],
         }
 
     def _to_flax(self, parameters: contract.Parameters) -> dict[str, dict[str, NDArray[np.float32]]]:

@@ -32,6 +32,7 @@ from backends.contract import (
     MaxPool2d,
     Model,
     Parameters,
+    Precision,
     ReLU,
     Tanh,
     Unavailable,
@@ -65,7 +66,15 @@ class MindSpore(Backend):
         }
 
     def load(
-        self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str, input: Input
+        self,
+        model: Model,
+        loss: Loss,
+        sgd: SGD,
+        parameters: Parameters,
+        device: str,
+        mode: str,
+        input: Input,
+        precision: Precision,
     ) -> None:
         """Build the cells, set their parameters, and prepare the step and the forward pass of the mode."""
         if device != "cpu":
@@ -73,6 +82,8 @@ class MindSpore(Backend):
                 "the MindSpore package on PyPI computes on CPU and Ascend only: "
                 "its GPU plug-ins are for CUDA 11.1 and 11.6"
             )
+        if precision != "float32":
+            raise Unavailable("MindSpore computes in float32 on the CPU")
         self.mode = mode
         self.input = input
         if any(isinstance(layer, Conv2d) for layer in model.layers):

@@ -38,13 +38,16 @@ class PyTorch(Backend):
         device: str,
         mode: str,
         input: contract.Input,
+        precision: contract.Precision,
     ) -> None:
         """Build model, loss and optimizer."""
         if device == "gpu" and not torch.cuda.is_available():
             raise Unavailable("torch.cuda.is_available() is False: PyTorch sees no GPU here")
-        # cuDNN uses TF32 unless told otherwise; the comparison is in float32.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        if device == "cpu" and precision == "tf32":
+            raise Unavailable("PyTorch has TF32 on GPUs only")
+        # cuDNN uses TF32 unless told otherwise.
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.mode = mode
         self.input = input
         self.device = torch.device("cuda" if device == "gpu" else "cpu")

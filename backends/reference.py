@@ -44,6 +44,7 @@ from backends.contract import (
     MaxPool2d,
     Model,
     Parameters,
+    Precision,
     ReLU,
     Tanh,
     Unavailable,
@@ -356,7 +357,15 @@ class Reference(Backend):
         }
 
     def load(
-        self, model: Model, loss: Loss, sgd: SGD, parameters: Parameters, device: str, mode: str, input: Input
+        self,
+        model: Model,
+        loss: Loss,
+        sgd: SGD,
+        parameters: Parameters,
+        device: str,
+        mode: str,
+        input: Input,
+        precision: Precision,
     ) -> None:
         """Set the parameters, as float64 of exactly the same values."""
         if device not in self.devices:
@@ -365,6 +374,8 @@ class Reference(Backend):
             raise Unavailable(
                 'NumPy has no input pipeline of its own: the reference trains with input = "resident" only'
             )
+        if precision != "float32":
+            raise Unavailable("the reference computes in float64: there is nothing to narrow")
         self.training = Training(model, loss, sgd, parameters)
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Data:

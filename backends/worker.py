@@ -65,6 +65,7 @@ class Worker:
             job["device"],
             job["mode"],
             job["input"],
+            job["precision"],
         )
         return {}, []
 

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from backends import environments
+from backends.contract import Precision
 from backends.environments import BackendFile, Interpreters
 from benchmarks import experiment as experiments
 from benchmarks import machine
@@ -38,6 +39,7 @@ class Selection:
     device: str = "auto"
     threads: int | None = None
     """For every framework; None is ``machine.default_threads``."""
+    precision: Precision = "float32"
     overrides: dict[str, Any] = field(default_factory=dict)
     sweeps: Sequence[str] = ()
     """Each as "key=value,value"."""
@@ -59,7 +61,7 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
         for backend, _ in modes:
             interpreters.given(backend)
         cells = [
-            Cell(materials, backend, mode, selection.device, threads)
+            Cell(materials, backend, mode, selection.device, threads, selection.precision)
             for materials, threads in _materials(variants, selection, interpreters, Path(scratch))
             for backend, mode in modes
         ]

@@ -268,6 +268,7 @@ class CellRun:
                     device=device,
                     mode=self.cell.mode,
                     input=materials.experiment.input,
+                    precision=self.cell.precision,
                 )
                 return
             except WorkerError as error:
@@ -334,7 +335,7 @@ class CellRun:
         """Compare what the run showed with the judgement, and keep the result in the record."""
         rungs = walk(Evidence(losses=self.record.losses, **self._evidence), self._judgement)
         if rungs[-1].holds:
-            continuation = continue_from(self.cell.materials.case(), shown, AUDIT_BUDGET)
+            continuation = continue_from(self.cell.materials.case(self.cell.precision), shown, AUDIT_BUDGET)
             rungs.append(after_the_last_epoch(shown, continuation))
         self.record.comparable = rungs[-1].holds
         self.record.rung = "" if rungs[-1].holds else rungs[-1].name

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from backends import environments
+from backends.contract import Precision
 from backends.environments import BackendFileError, EnvironmentFailed, Interpreters
 from benchmarks import bench, machine
 from benchmarks import experiment as experiments
@@ -106,6 +107,9 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processors for every framework; default: physical cores, less one.")
     ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Arithmetic of products; tf32 where a framework has it on its device.")
+    ] = "float32",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one run may work.")] = 3600.0,
     python: Annotated[
         list[str] | None,
@@ -127,6 +131,7 @@ def run(
         modes=mode or (),
         device=device,
         threads=threads,
+        precision=precision,
         overrides={key: value for key, value in overrides.items() if value is not None},
         sweeps=sweep or (),
     )

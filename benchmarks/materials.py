@@ -53,7 +53,7 @@ class Materials:
         """The experiment, and where in a sweep."""
         return f"{self.name} {self.point}".strip()
 
-    def case(self) -> Case:
+    def case(self, precision: contract.Precision) -> Case:
         """The same for the judge, as arrays."""
         features, labels = self.data.load("train")
         return Case(
@@ -67,6 +67,7 @@ class Materials:
             steps=self.total_steps,
             judged_features=np.load(self.judged_features, allow_pickle=False),
             judged_labels=np.load(self.judged_labels, allow_pickle=False),
+            precision=precision,
         )
 
     def _order(self) -> Iterator[NDArray[np.int64]]:

@@ -220,6 +220,8 @@ def _load(worker: WorkerProcess, contestant: Contestant, size: int, files: Path,
             parameters=str(files / "parameters.safetensors"),
             device=device,
             mode=contestant.mode,
+            input="resident",
+            precision="float32",
         )
     except WorkerError as error:
         if others and error.status == "unavailable":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backends.contract import Precision
 from backends.environments import BackendFile
 from benchmarks.materials import Materials
 
@@ -20,6 +21,7 @@ class Cell:
     mode: str
     device: str
     threads: int
+    precision: Precision
 
     @property
     def label(self) -> str:
@@ -38,6 +40,11 @@ class Comparison:
     def materials(self) -> Materials:
         """What the cells have in common."""
         return self.cells[0].materials
+
+    @property
+    def precision(self) -> Precision:
+        """The precision of products in every cell."""
+        return self.cells[0].precision
 
     @property
     def threads(self) -> int:

@@ -15,7 +15,6 @@ from backends.environments import EnvironmentFailed, Interpreters
 from benchmarks import machine
 from benchmarks.cell_run import CellRun, Launch
 from benchmarks.flops import step_flops
-from benchmarks.materials import Materials
 from benchmarks.noise import NoiseWatch, processor_settings
 from benchmarks.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.plan import Cell, Comparison, comparisons, turn_orders
@@ -122,7 +121,7 @@ class Session:
         live: list[CellRun] = []
         try:
             for comparison, records in self._plan:  # it grows at its end
-                judgement = self._judge(comparison.materials, records[0])
+                judgement = self._judge(comparison, records[0])
                 live = [
                     CellRun(cell, record, judgement, self._start, self._progress.training)
                     for cell, record in zip(comparison.cells, records, strict=True)
@@ -162,11 +161,13 @@ class Session:
             self._progress.add([record for _, records in self._plan[-len(added) :] for record in records])
             self._progress.message(f"intervals wider than {self._options.until:.1%}: round {round_} of {labels}")
 
-    def _judge(self, materials: Materials, first: Run) -> Judgement:
+    def _judge(self, comparison: Comparison, first: Run) -> Judgement:
         """The reference's judgement of an experiment, made when its first comparison begins."""
+        materials = comparison.materials
         if materials.label not in self._judgements:
             self._progress.judging(materials.label)
-            self._judgements[materials.label] = judge(materials.case(), self._options.judge_budget)
+            case = materials.case(comparison.precision)
+            self._judgements[materials.label] = judge(case, self._options.judge_budget)
             first.judge_seconds = self._judgements[materials.label].seconds
         return self._judgements[materials.label]
 
@@ -288,6 +289,7 @@ class Session:
                     parameters=materials.parameter_count,
                     step_flops=step_flops(materials.model, experiment.batch_size),
                     threads_asked=cell.threads,
+                    precision_asked=cell.precision,
                     point=materials.point,
                     target_accuracy=self._options.target_accuracy,
                     machine=self._machine,

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from backends import contract
 from backends.reference import Array, Arrays, Training
-from results.judge import COPIES, MULTIPLE, ROUNDING, Case, Expectation, expect, expect_curve, moved
+from results.judge import MULTIPLE, ROUNDING, Case, Expectation, expect, expect_curve, moved
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def continue_from(case: Case, audit: Audit, budget: float) -> Continuation:
     begin = time.perf_counter()
     runs = [_Run(case, audit, audit.parameters[0], audit.parameters[1], np.float64, 0.0)]
     generator = np.random.default_rng(0)
-    for rounding in COPIES:
+    for rounding in case.copies:
         before, after = (moved(audit.parameters[number], generator) for number in (0, 1))
         runs.append(_Run(case, audit, before, after, np.float32, rounding))
     parameters = {}

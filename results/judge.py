@@ -32,8 +32,8 @@ MULTIPLE = 5.0
 
 ROUNDING = float(np.finfo(np.float32).eps)
 
-COPIES = (0.0, ROUNDING, -ROUNDING)
-"""Relative errors that the float32 copies put on every layer's output and every gradient."""
+ROUNDINGS: dict[contract.Precision, float] = {"float32": ROUNDING, "tf32": 2.0**-10}
+"""Distance between 1 and the next number in the precision of products."""
 
 STEPS_TO_ESTIMATE = 4
 """Steps after which the judge decides how many it can afford."""
@@ -94,6 +94,12 @@ class Case:
     steps: int
     judged_features: NDArray[np.float32]
     judged_labels: NDArray[Any]
+    precision: contract.Precision
+
+    @property
+    def copies(self) -> tuple[float, ...]:
+        """Relative errors that the float32 copies put on every layer's output and every gradient."""
+        return (0.0, ROUNDINGS[self.precision], -ROUNDINGS[self.precision])
 
 
 def judge(case: Case, budget: float) -> Judgement:
@@ -101,7 +107,7 @@ def judge(case: Case, budget: float) -> Judgement:
     begin = time.perf_counter()
     runs = [Training(case.model, case.loss, case.sgd, case.initial)]
     generator = np.random.default_rng(0)
-    for rounding in COPIES:
+    for rounding in case.copies:
         runs.append(Training(case.model, case.loss, case.sgd, moved(case.initial, generator), np.float32, rounding))
     # One thread for each run, rather than several for each matrix product, is the faster way to share the cores.
     with threadpool_limits(1), ThreadPoolExecutor(len(runs)) as pool:

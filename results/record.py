@@ -145,6 +145,7 @@ class Run:
     peak_device_memory_bytes: int | None = None
     """Most bytes that the framework's allocator had handed out on a GPU at any time, its reserves not counted."""
     threads_asked: int | None = None
+    precision_asked: str = ""
     threads: int | None = None
     precision: str | None = None
     framework: str = ""

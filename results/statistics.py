@@ -72,7 +72,7 @@ def log_ratios(rates: pd.Series, baseline: pd.Series) -> NDArray[np.float64]:
     return np.asarray(np.log(table.to_numpy(np.float64)))
 
 
-GROUP = ["experiment", "experiment_hash", "device", "threads_asked"]
+GROUP = ["experiment", "experiment_hash", "device", "threads_asked", "precision_asked"]
 """What cells have to have in common to be compared."""
 
 BASELINE = ("pytorch", "eager")

@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from results.statistics import GROUP
 from results.store import Store, StoreError
 
 Format = Literal["csv", "json", "markdown", "parquet"]
@@ -37,7 +38,7 @@ NARROW = {
 }
 """The same in a terminal of 80 columns."""
 
-CELL = ["experiment", "experiment_hash", "device", "threads_asked", "backend", "mode"]
+CELL = [*GROUP, "backend", "mode"]
 """What makes two runs repetitions of each other."""
 
 

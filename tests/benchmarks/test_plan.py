@@ -10,7 +10,7 @@ from benchmarks.plan import Cell, comparisons, turn_orders
 
 def cell(experiment: str, backend: str, threads: int = 1) -> Cell:
     materials = cast(Any, SimpleNamespace(label=experiment))
-    return Cell(materials, cast(Any, SimpleNamespace(name=backend)), "eager", "cpu", threads)
+    return Cell(materials, cast(Any, SimpleNamespace(name=backend)), "eager", "cpu", threads, "float32")
 
 
 def test_cells_are_compared_if_they_share_the_experiment_and_the_threads() -> None:

@@ -205,5 +205,6 @@ def write(example: Example, folder: Path) -> Files:
         steps=len(rows),
         judged_features=arrays["test_features"],  # type: ignore[arg-type]
         judged_labels=arrays["test_labels"],
+        precision="float32",
     )
     return Files(example, case, folder)

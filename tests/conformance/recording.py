@@ -160,6 +160,7 @@ def load(process: WorkerProcess, files: Files, target: Target, device: str, inpu
         device=device,
         mode=target.mode,
         input=input,
+        precision="float32",
     )
 
 

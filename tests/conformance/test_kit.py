@@ -78,34 +78,34 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input):
-                super().load(model, loss, replace(sgd, nesterov=False), parameters, device, mode, input)
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+                super().load(model, loss, replace(sgd, nesterov=False), parameters, device, mode, input, precision)
             """,
             "one step regression",
             "if nesterov is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input):
-                super().load(model, loss, replace(sgd, weight_decay=0.0), parameters, device, mode, input)
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+                super().load(model, loss, replace(sgd, weight_decay=0.0), parameters, device, mode, input, precision)
             """,
             "one step strides",
             "if weight decay is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
                 sgd = sgd if sgd.nesterov else replace(sgd, momentum=0.0)
-                super().load(model, loss, sgd, parameters, device, mode, input)
+                super().load(model, loss, sgd, parameters, device, mode, input, precision)
             """,
             "training rows",
             "if momentum is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
                 scaled = replace(sgd, learning_rate=16 * sgd.learning_rate)
-                super().load(model, loss, scaled, parameters, device, mode, input)
+                super().load(model, loss, scaled, parameters, device, mode, input, precision)
             """,
             "one step rows",
             "the sum over the batch",
@@ -146,26 +146,28 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
                 layers = [replace(x, stride=3) if isinstance(x, MaxPool2d) else x for x in model.layers]
-                super().load(replace(model, layers=tuple(layers)), loss, sgd, parameters, device, mode, input)
+                model = replace(model, layers=tuple(layers))
+                super().load(model, loss, sgd, parameters, device, mode, input, precision)
             """,
             "predict",
             "predict: ValueError",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
                 layers = [Tanh() if isinstance(x, ReLU) else x for x in model.layers]
-                super().load(replace(model, layers=tuple(layers)), loss, sgd, parameters, device, mode, input)
+                model = replace(model, layers=tuple(layers))
+                super().load(model, loss, sgd, parameters, device, mode, input, precision)
             """,
             "outputs rows",
             "the first wrong layer is layers[3], relu",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input):
-                super().load(model, loss, sgd, parameters, "cpu", mode, input)
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+                super().load(model, loss, sgd, parameters, "cpu", mode, input, precision)
             """,
             "no GPU",
             "it loaded all the same",
@@ -192,17 +194,17 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
                 if any(isinstance(layer, MaxPool2d) for layer in model.layers):
                     raise Unavailable("no max_pool2d yet")
-                super().load(model, loss, sgd, parameters, device, mode, input)
+                super().load(model, loss, sgd, parameters, device, mode, input, precision)
             """,
             "load",
             "no max_pool2d yet in strides",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
                 self.input = input
                 super().load(model, loss, sgd, parameters, device, mode, "resident")
 
@@ -214,10 +216,10 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
                 if input == "loader":
                     raise ImportError("no module named loader")
-                super().load(model, loss, sgd, parameters, device, mode, input)
+                super().load(model, loss, sgd, parameters, device, mode, input, precision)
             """,
             "loader",
             "load: ImportError",
@@ -268,8 +270,8 @@ def test_a_difference_between_two_processes_is_reported_and_allowed_within_round
     check: Check, write_backend: Callable[..., Path]
 ) -> None:
     body = """
-    def load(self, model, loss, sgd, parameters, device, mode, input):
-        super().load(model, loss, sgd, parameters, device, mode, input)
+    def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+        super().load(model, loss, sgd, parameters, device, mode, input, precision)
         self.shift = 1e-8 * (os.getpid() % 7 + 1)
 
     def parameters(self):

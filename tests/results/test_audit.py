@@ -25,7 +25,7 @@ def make_case(sgd: SGD) -> Case:
     features = generator.normal(size=(60, 6)).astype(np.float32)
     labels = generator.integers(0, 3, 60).astype(np.int32)
     batches = [generator.choice(60, 10, replace=False) for _ in range(30)]
-    return Case(MODEL, "cross-entropy", sgd, initial, features, labels, batches, 30, features, labels)
+    return Case(MODEL, "cross-entropy", sgd, initial, features, labels, batches, 30, features, labels, "float32")
 
 
 def work(case: Case, updates: int) -> Audit:

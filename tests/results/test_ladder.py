@@ -25,7 +25,9 @@ def case() -> Case:
     labels = generator.integers(0, 3, 60).astype(np.int32)
     batches = [generator.choice(60, 10, replace=False) for _ in range(30)]
     sgd = SGD(0.1, 0.9, True, 0.01)
-    return Case(MODEL, "cross-entropy", sgd, initial, features, labels, batches, 30, features[:20], labels[:20])
+    return Case(
+        MODEL, "cross-entropy", sgd, initial, features, labels, batches, 30, features[:20], labels[:20], "float32"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +115,26 @@ def test_what_does_not_fit_into_the_budget_is_judged_in_part(case: Case) -> None
     judgement = judge(case, 0.0)
     assert judgement.steps == len(judgement.losses.values) == 4
     assert judge(case, 60).steps == 30
+
+
+def test_narrower_products_hold_only_where_they_were_asked_for(case: Case) -> None:
+    """The tolerance follows the precision: TF32 rounds the inputs of products to 10 bits after the point."""
+
+    class Narrow(Training):
+        def logits(self, features: Any) -> Any:
+            wide = dict(self.parameters)
+            self.parameters = {name: _to_tf32(values) for name, values in wide.items()}
+            outputs = super().logits(_to_tf32(features))
+            self.parameters = wide
+            return outputs
+
+    contestant = Narrow(case.model, case.loss, case.sgd, case.initial, np.float32)
+    logits = contestant.logits(case.judged_features).astype(np.float32)
+    wanted = {precision: judge(replace(case, precision=precision), 60).logits for precision in ("float32", "tf32")}
+    distance = np.abs(logits - wanted["tf32"].values).max()
+    assert wanted["float32"].tolerance < distance <= wanted["tf32"].tolerance
+
+
+def _to_tf32(values: Any) -> Any:
+    """Cut float32 down to 10 bits after the binary point."""
+    return (values.astype(np.float32).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)

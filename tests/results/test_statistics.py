@@ -71,6 +71,7 @@ def table_of(
                 "threads_asked": 3,
                 "threads": 3,
                 "precision": "float32",
+                "precision_asked": "float32",
                 "backend": backend,
                 "mode": mode,
                 "status": "ok",

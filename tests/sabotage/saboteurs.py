@@ -122,10 +122,10 @@ SABOTEURS = (
         "initial weights of its own",
         WEIGHTS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode, input):
+        def load(self, model, loss, sgd, parameters, device, mode, input, precision):
             generator = np.random.default_rng(0)
             drawn = {name: generator.uniform(-0.1, 0.1, value.shape) for name, value in parameters.items()}
-            super().load(model, loss, sgd, drawn, device, mode, input)
+            super().load(model, loss, sgd, drawn, device, mode, input, precision)
         """,
     ),
     Saboteur(
@@ -134,9 +134,9 @@ SABOTEURS = (
         LOGITS,
         """
         trained = False
-        def load(self, model, loss, sgd, parameters, device, mode, input):
+        def load(self, model, loss, sgd, parameters, device, mode, input, precision):
             smaller = {name: value * 0.9 for name, value in parameters.items()}
-            super().load(model, loss, sgd, smaller, device, mode, input)
+            super().load(model, loss, sgd, smaller, device, mode, input, precision)
             self.given = parameters
         def train(self, data, batches):
             self.trained = True
@@ -150,9 +150,9 @@ SABOTEURS = (
         "the square weight is transposed, as returned too",
         WEIGHTS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode, input):
+        def load(self, model, loss, sgd, parameters, device, mode, input, precision):
             parameters["6.weight"] = parameters["6.weight"].T
-            super().load(model, loss, sgd, parameters, device, mode, input)
+            super().load(model, loss, sgd, parameters, device, mode, input, precision)
         """,
     ),
     Saboteur(
@@ -160,8 +160,9 @@ SABOTEURS = (
         "the square weight is transposed inside, and transposed back when it is returned",
         LOGITS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode, input):
-            super().load(model, loss, sgd, {**parameters, "6.weight": parameters["6.weight"].T}, device, mode, input)
+        def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+            turned = {**parameters, "6.weight": parameters["6.weight"].T}
+            super().load(model, loss, sgd, turned, device, mode, input, precision)
         def parameters(self):
             parameters = super().parameters()
             return {**parameters, "6.weight": parameters["6.weight"].T.copy()}
@@ -181,9 +182,9 @@ SABOTEURS = (
         "a single weight is off by the last bit",
         WEIGHTS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode, input):
+        def load(self, model, loss, sgd, parameters, device, mode, input, precision):
             parameters["8.bias"][0] = np.nextafter(parameters["8.bias"][0], np.float32(9))
-            super().load(model, loss, sgd, parameters, device, mode, input)
+            super().load(model, loss, sgd, parameters, device, mode, input, precision)
         """,
     ),
     Saboteur(
@@ -910,8 +911,8 @@ MINT = Saboteur(
     "mindspore.mint.optim.SGD under PyNative on the CPU, which trains nothing in MindSpore 2.10",
     FIRST_STEP,
     """
-    def load(self, model, loss, sgd, parameters, device, mode, input):
-        super().load(model, loss, sgd, parameters, device, mode, input)
+    def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+        super().load(model, loss, sgd, parameters, device, mode, input, precision)
         self.optimizer = mint.optim.SGD(
             self.network.trainable_params(), sgd.learning_rate, sgd.momentum, 0, sgd.weight_decay, sgd.nesterov
         )
