@@ -362,9 +362,7 @@ class Reference(Backend):
         if device not in self.devices:
             raise Unavailable(f"the reference runs on the cpu only, not on {device}")
         if input == "loader":
-            raise Unavailable(
-                'NumPy has no input pipeline of its own: the reference trains with input = "resident" only'
-            )
+            raise Unavailable("NumPy has no input pipeline of its own, and so the reference has no loader")
         self.training = Training(model, loss, sgd, parameters)
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Data:
