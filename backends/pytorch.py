@@ -88,7 +88,11 @@ class PyTorch(Backend):
             ]
         else:
             features, labels = data
-            losses = [self._step(features[row], labels[row]) for row in torch.from_numpy(batches).to(self.device)]
+            # index_select copies whole samples; features[row] goes through the general kernel for indexing.
+            losses = [
+                self._step(features.index_select(0, row), labels.index_select(0, row))
+                for row in torch.from_numpy(batches).to(self.device)
+            ]
         return torch.stack(losses)
 
     def _loader(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> DataLoader[Any]:

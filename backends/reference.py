@@ -371,9 +371,7 @@ class Reference(Backend):
         if device not in self.devices:
             raise Unavailable(f"the reference runs on the cpu only, not on {device}")
         if input == "loader":
-            raise Unavailable(
-                'NumPy has no input pipeline of its own: the reference trains with input = "resident" only'
-            )
+            raise Unavailable("NumPy has no input pipeline of its own, and so the reference has no loader")
         if precision != "float32":
             raise Unavailable("the reference computes in float64: there is nothing to narrow")
         self.training = Training(model, loss, sgd, parameters)
