@@ -54,7 +54,10 @@ class PyTorch(Backend):
         self.model = nn.Sequential(*(_layer(layer) for layer in model.layers))
         # strict: every parameter of the model must be given, and no other.
         self.model.load_state_dict({name: torch.from_numpy(values) for name, values in parameters.items()}, strict=True)
-        self.model.to(self.device)
+        # On the CPU, convolutions are faster by a quarter with the channels last (the performance guide says so, too).
+        convolutional = any(isinstance(layer, contract.Conv2d) for layer in model.layers)
+        self.layout = torch.channels_last if convolutional and device == "cpu" else torch.contiguous_format
+        self.model.to(self.device, memory_format=self.layout)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=sgd.learning_rate,
@@ -77,7 +80,10 @@ class PyTorch(Backend):
         label_tensor = torch.tensor(labels, device=device)
         if not label_tensor.is_floating_point():
             label_tensor = label_tensor.long()
-        return torch.tensor(features, device=device), label_tensor
+        feature_tensor = torch.tensor(features, device=device)
+        if features.ndim == 4:
+            feature_tensor = feature_tensor.contiguous(memory_format=self.layout)
+        return feature_tensor, label_tensor
 
     def train(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> torch.Tensor:
         """Take the steps; the returned tensor of losses stays on the device."""
@@ -136,6 +142,7 @@ class PyTorch(Backend):
             "blas": "mkl" if torch.backends.mkl.is_available() else "other",
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "input": "torch DataLoader" if self.input == "loader" else "resident",
+            "memory_format": str(self.layout).removeprefix("torch."),
             "sgd": "fused" if self.optimizer.defaults["fused"] else "foreach",
         }
 
