@@ -27,6 +27,7 @@ from backends import environments
 from backends.environments import EnvironmentFailed, Interpreters
 from benchmarks import experiment as experiments
 from benchmarks import machine
+from benchmarks.cell_run import LONGEST_TRAINING_WINDOW
 from benchmarks.data import prepare
 from benchmarks.errors import InputError
 from benchmarks.materials import Materials, draw
@@ -122,18 +123,22 @@ def compare_all(arguments: argparse.Namespace, console: Console) -> list[Compari
     with tempfile.TemporaryDirectory(prefix="lockstep-overhead-") as folder:
         for model in arguments.models:
             materials = make_materials(EXPERIMENTS[model], Path(folder) / model, interpreters)
+            steps = min(LONGEST_TRAINING_WINDOW, materials.full_steps)  # as in a timed window of a bench
             for framework in arguments.frameworks:
                 python = interpreters.path(environments.find(framework))
                 rounds = []
                 for number in range(1, arguments.rounds + 1):
                     with console.status(f"{framework} {model}: round {number} of {arguments.rounds}"):
                         own = Path(folder) / f"{framework}-{model}-{number}"
-                        setting = Setting(model, materials, python, arguments.threads, own)
+                        setting = Setting(model, materials, python, arguments.threads, steps, own)
                         rounds.append(run_round(framework, setting, arguments.turns, random))
                 names = list(rounds[0])
                 samples = np.stack([[one[name] for name in names] for one in rounds]) * materials.experiment.batch_size
                 by_name = {name: samples[:, index] for index, name in enumerate(names)}
-                comparisons += compare(framework, model, by_name)
+                found = compare(framework, model, by_name)
+                for one in found:
+                    console.print(f"{model} {framework} {one.mode} / {one.opponent}: {one.interval}", markup=False)
+                comparisons += found
     return comparisons
 
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from backends.contract import model_to_json
 from backends.environments import BackendFile
 from benchmarks import machine
-from benchmarks.cell_run import LONGEST_TRAINING_WINDOW
 from benchmarks.materials import Materials
 from benchmarks.worker_process import WorkerProcess
 
@@ -48,12 +47,9 @@ class Setting:
     materials: Materials
     python: Path
     threads: int
+    steps: int
+    """Steps of a call."""
     folder: Path
-
-    @property
-    def steps(self) -> int:
-        """Steps of a call: as many as in a timed window of a bench."""
-        return min(LONGEST_TRAINING_WINDOW, self.materials.full_steps)
 
 
 class Contestant(Protocol):
