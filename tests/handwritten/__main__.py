@@ -98,21 +98,19 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.handwritten", description=__doc__)
     default = max(1, len(machine.physical_cores()) - 1)
-    parser.add_argument("--rounds", type=at_least_two, default=5, help="rounds of fresh processes, 5 by default")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of fresh processes, 5 by default")
     parser.add_argument("--turns", type=int, default=12, help="windows of each process in a round, 12 by default")
     parser.add_argument(
         "--threads", type=int, default=default, help="threads of each process; by default one core is left free"
     )
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS)
     parser.add_argument("--models", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
-    return parser.parse_args()
-
-
-def at_least_two(text: str) -> int:
-    """A number of rounds: one alone has no interval."""
-    if int(text) < 2:
-        raise argparse.ArgumentTypeError("at least 2 are needed for an interval")
-    return int(text)
+    arguments = parser.parse_args()
+    if arguments.rounds < 2:
+        parser.error(f"--rounds {arguments.rounds}: an interval needs at least 2")
+    if arguments.turns < 1:
+        parser.error(f"--turns {arguments.turns}: at least 1 is needed")
+    return arguments
 
 
 def compare_all(arguments: argparse.Namespace, console: Console) -> list[Comparison]:

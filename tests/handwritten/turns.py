@@ -9,6 +9,8 @@ with the seconds that this took and the last loss. By hand, from the repository'
 from __future__ import annotations
 
 import argparse
+import ctypes
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +26,13 @@ Handle = TypeVar("Handle")
 
 
 def asked() -> argparse.Namespace:
-    """Read the command line: which model and mode, steps per call, the data's ``.npy`` files, and the channel."""
+    """Read the command line: which model and mode, steps per call, the data's ``.npy`` files, and the channel.
+
+    From here on the process ends with its parent, also while it is stopped (Linux only).
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     parser = argparse.ArgumentParser()
     parser.add_argument("mode")
     parser.add_argument("model", choices=["mlp", "cnn"])
