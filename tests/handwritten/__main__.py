@@ -87,6 +87,8 @@ def main() -> int:
         return fail(str(error), 2)
     except (EnvironmentFailed, WorkerError, LoopFailed) as error:
         return fail(str(error), 1)
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
     show(comparisons, console)
     judged = [*experts(comparisons), *best_against_tutorials(comparisons)]
     good = sum(comparison.within_bounds for comparison in judged)
