@@ -49,6 +49,13 @@ def calibrate(session: nox.Session) -> None:
 
 
 @nox.session
+def overhead(session: nox.Session) -> None:
+    """Compare lockstep's throughput with loops that have no harness, experts' and tutorials'; '-- --help': options."""
+    session.install("-e", ".", "--group", "dev")
+    _become(session, "python", "-m", "tests.handwritten", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and types."""
     session.install("-e", ".", "--group", "dev", "--group", "lint")

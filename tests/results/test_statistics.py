@@ -46,6 +46,12 @@ def test_the_interval_covers_the_truth_as_often_as_it_says_with_noise_at_both_le
     assert 925 <= covered <= 975
 
 
+def test_the_interval_is_students_over_the_medians_of_the_rounds() -> None:
+    found = ratio(np.array([[0.0, 0.0, 9.0], [0.1, 0.1, -9.0], [0.2, 0.2, 0.2]]))
+    reach = 4.302653 * 0.1 / math.sqrt(3)  # the quantile for 2 degrees of freedom in printed tables
+    assert [found.low, found.value, found.high] == pytest.approx(np.exp([0.1 - reach, 0.1, 0.1 + reach]))
+
+
 def test_turns_that_do_not_count_are_left_out() -> None:
     values = np.full((3, 4), math.log(2.0))
     values[0, 0] = values[2, :] = math.nan

@@ -1,0 +1,234 @@
+"""The command behind ``nox -s overhead``: what does lockstep cost against a loop without a harness?
+
+Each mode of lockstep takes turns with the loop that an expert would write for the same mode, and with the loop of the
+framework's beginners' tutorial. Prints the ratios of the throughputs with intervals. Ends with 1 if lockstep is slower
+than an expert's loop (ratio below 0.98, or its interval below 1), or if the fastest mode of PyTorch or MindSpore is not
+twice as fast as the tutorial's loop; with 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from backends import environments
+from backends.environments import EnvironmentFailed, Interpreters
+from benchmarks import experiment as experiments
+from benchmarks import machine
+from benchmarks.data import prepare
+from benchmarks.errors import InputError
+from benchmarks.materials import Materials, draw
+from benchmarks.session import REPEATS, TURNS
+from benchmarks.timing import LONGEST_CALL
+from benchmarks.worker_process import WorkerError
+from results.statistics import CONFIDENCE, Ratio, ratio
+from tests.handwritten.contest import Contestant, Loop, LoopFailed, Setting, Worker, rates
+
+EXPERIMENTS = {"mlp": "generated-mlp", "cnn": "digits-cnn"}
+FRAMEWORKS = ("pytorch", "jax", "mindspore")
+TWICE_THE_TUTORIAL = ("pytorch", "mindspore")
+"""Frameworks whose tutorials load sample by sample; JAX has no such loop of its own."""
+
+LEAST_OF_EXPERT, LEAST_OF_TUTORIAL = 0.98, 2.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One mode of lockstep against one loop, in one framework and model."""
+
+    framework: str
+    model: str
+    mode: str
+    opponent: str
+    lockstep: float
+    """Samples per second, the median over all turns; so is ``other``."""
+    other: float
+    ratio: Ratio
+
+    @property
+    def within_bounds(self) -> bool:
+        """Whether lockstep is as fast as it has to be."""
+        if self.opponent == "tutorial":
+            return self.ratio.value >= LEAST_OF_TUTORIAL
+        return self.ratio.value >= LEAST_OF_EXPERT and self.ratio.high >= 1.0
+
+
+def main() -> int:
+    """Run what the command line asks for and return the exit code."""
+    arguments = parse()
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    try:
+        machine.processors_for(arguments.threads)
+        comparisons = compare_all(arguments, console)
+    except InputError as error:
+        return fail(str(error), 2)
+    except (EnvironmentFailed, WorkerError, LoopFailed) as error:
+        return fail(str(error), 1)
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
+    show(comparisons, console)
+    judged = [*experts(comparisons), *best_against_tutorials(comparisons)]
+    good = sum(comparison.within_bounds for comparison in judged)
+    console.print(f"{good} of {len(judged)} within bounds")
+    return 0 if good == len(judged) else 1
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.handwritten", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=REPEATS, help="rounds of fresh processes: %(default)s")
+    parser.add_argument("--turns", type=int, default=TURNS, help="windows of each process in a round: %(default)s")
+    parser.add_argument(
+        "--threads", type=int, default=machine.default_threads(), help="threads of each process: %(default)s"
+    )
+    parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS)
+    parser.add_argument("--models", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
+    arguments = parser.parse_args()
+    if arguments.rounds < 2:
+        parser.error(f"--rounds {arguments.rounds}: an interval needs at least 2")
+    if arguments.turns < 1:
+        parser.error(f"--turns {arguments.turns}: at least 1 is needed")
+    return arguments
+
+
+def compare_all(arguments: argparse.Namespace, console: Console) -> list[Comparison]:
+    """Run all rounds of every framework and model."""
+    interpreters = Interpreters({}, console.print)
+    random = np.random.default_rng()
+    comparisons = []
+    with tempfile.TemporaryDirectory(prefix="lockstep-overhead-") as folder:
+        for model in arguments.models:
+            materials = make_materials(EXPERIMENTS[model], Path(folder) / model, interpreters)
+            steps = min(LONGEST_CALL, materials.full_steps)  # as in a timed window of a bench
+            for framework in arguments.frameworks:
+                python = interpreters.path(environments.find(framework))
+                rounds = []
+                for number in range(1, arguments.rounds + 1):
+                    with console.status(f"{framework} {model}: round {number} of {arguments.rounds}"):
+                        own = Path(folder) / f"{framework}-{model}-{number}"
+                        setting = Setting(model, materials, python, arguments.threads, steps, own)
+                        rounds.append(run_round(framework, setting, arguments.turns, random))
+                names = list(rounds[0])
+                samples = np.stack([[one[name] for name in names] for one in rounds]) * materials.experiment.batch_size
+                by_name = {name: samples[:, index] for index, name in enumerate(names)}
+                found = compare(framework, model, by_name)
+                for one in found:
+                    console.print(
+                        f"{model} {framework} {one.mode} / {one.opponent}: {written(one.ratio)}", markup=False
+                    )
+                comparisons += found
+    return comparisons
+
+
+def make_materials(name: str, folder: Path, interpreters: Interpreters) -> Materials:
+    """Prepare an experiment's data, weights and batches."""
+    path = experiments.find(name)
+    experiment = experiments.load(path)
+    pytorch = environments.find("pytorch")
+    data = prepare(experiment.data, experiment.validation, path.parent, lambda: interpreters.path(pytorch))
+    return draw(name, experiment, data, folder)
+
+
+def run_round(
+    framework: str, setting: Setting, turns: int, random: np.random.Generator
+) -> dict[str, NDArray[np.float64]]:
+    """Start fresh processes, let them take turns, end them; returns steps per second ``[turns]`` by name."""
+    backend = environments.find(framework)
+    contestants: list[Contestant] = []
+    with ExitStack() as stack:
+
+        def enter(contestant: Contestant) -> None:
+            stack.callback(contestant.close)
+            contestants.append(contestant)
+
+        setting.folder.mkdir()
+        for mode in backend.modes:
+            enter(Worker(setting, backend, mode))
+            enter(Loop(setting, f"{framework}_loops", mode))
+        enter(Loop(setting, f"tutorial_{framework}", "tutorial"))
+        for contestant in contestants:
+            contestant.prepare()
+            contestant.pause()
+        measured = rates(contestants, setting.steps, turns, random)
+    return {contestant.name: measured[:, index] for index, contestant in enumerate(contestants)}
+
+
+def compare(framework: str, model: str, samples: dict[str, NDArray[np.float64]]) -> list[Comparison]:
+    """Compare each mode with its expert's loop and with the tutorial; ``samples`` per second ``[rounds, turns]``."""
+    tutorial = samples[f"tutorial_{framework} tutorial"]
+    comparisons = []
+    for mode in environments.find(framework).modes:
+        ours, expert = samples[f"lockstep {mode}"], samples[f"{framework}_loops {mode}"]
+        for opponent, theirs in (("expert", expert), ("tutorial", tutorial)):
+            found = ratio(np.log(ours / theirs))
+            medians = float(np.median(ours)), float(np.median(theirs))
+            comparisons.append(Comparison(framework, model, mode, opponent, *medians, found))
+    return comparisons
+
+
+def experts(comparisons: list[Comparison]) -> list[Comparison]:
+    """The comparisons with experts' loops."""
+    return [comparison for comparison in comparisons if comparison.opponent == "expert"]
+
+
+def best_against_tutorials(comparisons: list[Comparison]) -> list[Comparison]:
+    """For each framework and model, the fastest mode against the tutorial's loop, where that has to be slower."""
+    best: dict[tuple[str, str], Comparison] = {}
+    for comparison in comparisons:
+        if comparison.opponent == "tutorial" and comparison.framework in TWICE_THE_TUTORIAL:
+            cell = comparison.framework, comparison.model
+            best[cell] = max(best.get(cell, comparison), comparison, key=lambda one: one.ratio.value)
+    return list(best.values())
+
+
+def show(comparisons: list[Comparison], console: Console) -> None:
+    """Print a table per kind of loop."""
+    judged = [*experts(comparisons), *best_against_tutorials(comparisons)]
+    for opponent, what in (("expert", "the loop that an expert would write"), ("tutorial", "the tutorial's loop")):
+        table = Table(title=f"lockstep against {what}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading in ("model", "framework", "mode"):
+            table.add_column(heading, no_wrap=True)
+        for heading in ("lockstep/s", f"{opponent}/s", "ratio with interval", ""):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for one in comparisons:
+            if one.opponent == opponent:
+                mark = "" if one not in judged else "ok" if one.within_bounds else "OUT OF BOUNDS"
+                table.add_row(
+                    one.model,
+                    one.framework,
+                    one.mode,
+                    f"{one.lockstep:,.0f}",
+                    f"{one.other:,.0f}",
+                    written(one.ratio),
+                    mark,
+                )
+        console.print(table)
+    console.print(
+        "Samples per second of training, medians. A ratio is taken within each turn; "
+        f"its interval ({CONFIDENCE:.0%}) is over rounds of fresh processes."
+    )
+
+
+def written(found: Ratio) -> str:
+    """Three decimals, as 0.98 is to be told from 1."""
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def fail(message: str, code: int) -> int:
+    """Print one line to stderr and return the code."""
+    print(f"overhead: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

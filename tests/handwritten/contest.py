@@ -1,0 +1,228 @@
+"""The processes of one comparison: lockstep's workers and the loops without a harness, which take turns at windows."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.contract import model_to_json
+from backends.environments import BackendFile
+from benchmarks import machine
+from benchmarks.materials import Materials
+from benchmarks.worker_process import WorkerProcess
+
+ROOT = Path(__file__).parents[2]
+
+SHORTEST_WINDOW = 0.1
+"""Seconds."""
+
+LEAD_IN = 4
+"""A fourth of a window goes before it, untimed: the caches are cold after the others had their turns."""
+
+WARM_UP = 3
+"""Calls, before the length of a window is decided and after."""
+
+BUDGET = 600.0
+"""Seconds that a worker of lockstep may take for all its answers."""
+
+
+class LoopFailed(Exception):
+    """A process of a loop ended before it answered, or trained another model; the message says which and where."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contestants of one framework and model share."""
+
+    model: str
+    materials: Materials
+    python: Path
+    threads: int
+    steps: int
+    """Steps of a call."""
+    folder: Path
+
+
+class Contestant(Protocol):
+    """A process that trains when it is asked, and sleeps while it is stopped."""
+
+    name: str
+
+    def prepare(self) -> None:
+        """Wait until it can train; the constructor has only started it, so that all can start together."""
+
+    def train(self, calls: int) -> float:
+        """Train so many calls; return the seconds that this took."""
+
+    def pause(self) -> None:
+        """Stop the process and its children."""
+
+    def resume(self) -> None:
+        """Let them go on."""
+
+    def close(self) -> None:
+        """End them."""
+
+
+class Worker:
+    """lockstep's own worker, asked as in a timed window: the parent's clock, from the request to the answer."""
+
+    def __init__(self, setting: Setting, backend: BackendFile, mode: str) -> None:
+        """Start the process."""
+        self.name = f"lockstep {mode}"
+        self._setting, self._backend, self._mode = setting, backend, mode
+        self._start = 0
+        folder = setting.folder / f"lockstep-{mode}"
+        folder.mkdir(parents=True)
+        environment, processors = machine.worker_environment(setting.threads), machine.processors_for(setting.threads)
+        log = setting.folder / f"lockstep-{mode}.log"
+        self._process = WorkerProcess(setting.python, folder, log, environment, processors, BUDGET)
+
+    def prepare(self) -> None:
+        """Import, load, and put the data on the device."""
+        self._process.hello()
+        self._process.ask("import", file=str(self._backend.path))
+        materials, data = self._setting.materials, self._setting.materials.data
+        self._process.ask(
+            "load",
+            model=model_to_json(materials.model),
+            loss=materials.experiment.loss,
+            sgd=asdict(materials.sgd),
+            parameters=str(materials.parameters),
+            device="cpu",
+            mode=self._mode,
+            input="resident",
+            precision="float32",
+        )
+        files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
+        self._process.ask("put", name="train", chunk=data.sizes["train"], **files)
+        self._process.ask("order", batches=str(materials.batches), last_batches=str(materials.last_batches))
+
+    def train(self, calls: int) -> float:
+        """Train so many calls; return the seconds from the request to the answer."""
+        answer = self._process.ask("train", start=self._start, steps=self._setting.steps, calls=calls)
+        self._start += calls * self._setting.steps
+        return answer.seconds
+
+    def pause(self) -> None:
+        """Stop the process and its children."""
+        self._process.pause()
+
+    def resume(self) -> None:
+        """Let them go on."""
+        self._process.resume()
+
+    def close(self) -> None:
+        """End them."""
+        self._process.close()
+
+
+class Loop:
+    """A script of this folder, which takes its own time."""
+
+    def __init__(self, setting: Setting, script: str, mode: str) -> None:
+        """Start it."""
+        self.name = f"{script} {mode}"
+        self.loss = math.nan
+        self._log = setting.folder / f"{script}-{mode}.log"
+        folder = setting.folder / f"{script}-{mode}"
+        folder.mkdir(parents=True)
+        data = setting.materials.data
+        ours, theirs = os.pipe()
+        files = data.features("train"), data.labels("train")
+        module = f"tests.handwritten.{script}"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [setting.python, "-m", module, mode, setting.model, str(setting.steps), *files, str(theirs)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,  # MindSpore leaves files in it
+                env={**machine.worker_environment(setting.threads), "PYTHONPATH": str(ROOT)},
+                pass_fds=[theirs],
+                start_new_session=True,
+            )
+        os.close(theirs)
+        self._answers = os.fdopen(ours)
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(self._process.pid, machine.processors_for(setting.threads))
+        self._expected = setting.materials.parameter_count
+
+    def prepare(self) -> None:
+        """Wait until it is ready.
+
+        Raises LoopFailed if it ends before that, or if its model is not of the experiment's size.
+        """
+        parameters = int(self._answer()[1])
+        if parameters != self._expected:
+            self.close()
+            raise LoopFailed(f"{self.name}: {parameters} parameters, not {self._expected}")
+
+    def train(self, calls: int) -> float:
+        """Train so many calls; return the seconds that it took by its own clock."""
+        assert self._process.stdin  # it is a pipe
+        self._process.stdin.write(f"{calls}\n".encode())
+        self._process.stdin.flush()
+        seconds, loss = map(float, self._answer())
+        self.loss = loss
+        return seconds
+
+    def _answer(self) -> list[str]:
+        line = self._answers.readline().split()
+        if not line:
+            self.close()
+            last = (self._log.read_text(errors="replace").strip().splitlines() or [""])[-1]
+            raise LoopFailed(f"{self.name}: it ended before it answered; the last line of its log: {last}")
+        return line
+
+    def pause(self) -> None:
+        """Stop the process and its children."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        os.killpg(self._process.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """End them, and what they started."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
+        self._answers.close()
+
+
+def rates(
+    contestants: Sequence[Contestant], steps: int, turns: int, random: np.random.Generator
+) -> NDArray[np.float64]:
+    """Let each contestant have one window per turn, in a fresh random order: steps per second ``[turns, contestants]``.
+
+    All must be paused; exactly one runs at any time.
+    """
+    calls = [_calls_of_a_window(contestant) for contestant in contestants]
+    result = np.empty((turns, len(contestants)))
+    for turn in range(turns):
+        for index in random.permutation(len(contestants)):
+            contestant = contestants[index]
+            contestant.resume()
+            contestant.train(math.ceil(calls[index] / LEAD_IN))
+            result[turn, index] = calls[index] * steps / contestant.train(calls[index])
+            contestant.pause()
+    return result
+
+
+def _calls_of_a_window(contestant: Contestant) -> int:
+    contestant.resume()
+    fastest = min(contestant.train(1) for _ in range(WARM_UP))
+    calls = math.ceil(SHORTEST_WINDOW / fastest)
+    contestant.train(calls)
+    contestant.pause()
+    return calls

@@ -1,0 +1,70 @@
+"""Training loops as an expert of PyTorch would write them for a small model on the CPU."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from tests.handwritten.turns import asked, draw_batches, take_turns
+
+job = asked()
+features = torch.from_numpy(np.load(job.features))
+labels = torch.from_numpy(np.load(job.labels)).long()
+
+if job.model == "mlp":
+    model = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(784, 512),
+        nn.ReLU(),
+        nn.Linear(512, 512),
+        nn.ReLU(),
+        nn.Linear(512, 10),
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, fused=True)
+else:
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32 * 2 * 2, 10),
+    )
+    # PyTorch's performance guide: convolutions on the CPU are faster with the channels last.
+    model = model.to(memory_format=torch.channels_last)
+    features = features.contiguous(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5, fused=True)
+
+
+def mean_loss(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return functional.cross_entropy(model(images), targets)
+
+
+if job.mode == "compile":
+    mean_loss = torch.compile(mean_loss)
+
+
+def train(batches: NDArray[np.int64]) -> torch.Tensor:
+    for batch in torch.from_numpy(batches):
+        # Copies whole rows; features[batch] goes through the general indexing kernel, which takes four times as long.
+        loss = mean_loss(features.index_select(0, batch), labels.index_select(0, batch))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return loss
+
+
+take_turns(
+    channel=job.channel,
+    parameters=sum(parameter.numel() for parameter in model.parameters()),
+    draw=partial(draw_batches, len(labels), job.steps),
+    train=train,
+    synchronize=torch.Tensor.item,
+)

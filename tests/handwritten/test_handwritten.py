@@ -1,0 +1,141 @@
+"""The loops without a harness still run, and train; the numbers that they are judged by come out right."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends import environments
+from backends.environments import Interpreters
+from benchmarks import machine
+from benchmarks.materials import Materials
+from results.statistics import Ratio
+from tests.handwritten.__main__ import (
+    EXPERIMENTS,
+    FRAMEWORKS,
+    Comparison,
+    best_against_tutorials,
+    make_materials,
+)
+from tests.handwritten.contest import Loop, LoopFailed, Setting, rates
+from tests.handwritten.turns import BATCH_SIZE, draw_batches
+
+STEPS = 10
+
+LOOPS = [
+    *((name, f"{name}_loops", mode) for name in FRAMEWORKS for mode in environments.find(name).modes),
+    *((name, f"tutorial_{name}", "tutorial") for name in FRAMEWORKS),
+]
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS)
+def materials(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, interpreters: Interpreters
+) -> Materials:
+    return make_materials(EXPERIMENTS[request.param], tmp_path_factory.mktemp("materials"), interpreters)
+
+
+def model_of(materials: Materials) -> str:
+    return next(model for model, name in EXPERIMENTS.items() if name == materials.name)
+
+
+@pytest.mark.parametrize(("framework", "script", "mode"), LOOPS)
+def test_a_loop_trains(
+    materials: Materials, tmp_path: Path, interpreters: Interpreters, framework: str, script: str, mode: str
+) -> None:
+    python = interpreters.path(environments.find(framework))
+    threads = min(2, len(machine.physical_cores()))  # PyNative crawls on one core
+    with closing(Loop(Setting(model_of(materials), materials, python, threads, STEPS, tmp_path), script, mode)) as loop:
+        loop.prepare()
+        assert loop.train(1) > 0
+        early = loop.loss
+        loop.train(5)
+        assert loop.loss < early
+
+
+def test_a_loop_with_another_model_is_refused(tmp_path: Path, materials: Materials, interpreters: Interpreters) -> None:
+    python = interpreters.path(environments.find("pytorch"))
+    setting = Setting(model_of(materials), replace(materials, parameter_count=7), python, 1, STEPS, tmp_path)
+    with (
+        closing(Loop(setting, "pytorch_loops", "eager")) as loop,
+        pytest.raises(LoopFailed, match="parameters, not 7"),
+    ):
+        loop.prepare()
+
+
+def test_a_loop_that_ends_early_is_named_with_the_reason(
+    tmp_path: Path, materials: Materials, interpreters: Interpreters
+) -> None:
+    python = interpreters.path(environments.find("pytorch"))
+    setting = Setting("transformer", materials, python, 1, STEPS, tmp_path)
+    with (
+        closing(Loop(setting, "pytorch_loops", "eager")) as loop,
+        pytest.raises(LoopFailed, match=r"pytorch_loops eager: .*invalid choice"),
+    ):
+        loop.prepare()
+
+
+def test_batches_are_whole_and_without_repetition_within_an_epoch() -> None:
+    batches = draw_batches(samples=200, steps=7)
+    assert batches.shape == (7, BATCH_SIZE)
+    for epoch in (batches[:3], batches[3:6]):
+        assert len(np.unique(epoch)) == 3 * BATCH_SIZE
+    assert not np.array_equal(batches[:3], batches[3:6])
+
+
+class Sleeper:
+    """A contestant with a given speed, that notes when it runs."""
+
+    def __init__(self, name: str, seconds: float, running: set[str]) -> None:
+        self.name, self._seconds, self._running = name, seconds, running
+        self.calls: list[int] = []
+
+    def prepare(self) -> None: ...
+
+    def train(self, calls: int) -> float:
+        assert self._running == {self.name}, "exactly one has the turn"
+        self.calls.append(calls)
+        return calls * self._seconds
+
+    def pause(self) -> None:
+        self._running.remove(self.name)
+
+    def resume(self) -> None:
+        self._running.add(self.name)
+
+    def close(self) -> None: ...
+
+
+def test_one_at_a_time_has_the_turn_with_a_lead_in_before_each_window() -> None:
+    running: set[str] = set()
+    contestants = [Sleeper("slow", 0.05, running), Sleeper("fast", 0.01, running)]
+    measured = rates(contestants, 50, 4, np.random.default_rng(1))
+    assert measured == pytest.approx(np.tile([50 / 0.05, 50 / 0.01], (4, 1)))
+    assert contestants[0].calls[-8:] == [1, 2] * 4
+    assert contestants[1].calls[-8:] == [3, 10] * 4
+
+
+@pytest.mark.parametrize(
+    ("opponent", "figures", "within"),
+    [
+        ("expert", (0.99, 0.97, 1.01), True),
+        ("expert", (0.97, 0.90, 1.10), False),
+        ("expert", (0.99, 0.985, 0.995), False),
+        ("tutorial", (2.1, 1.9, 2.3), True),
+        ("tutorial", (1.9, 1.7, 2.1), False),
+    ],
+)
+def test_bounds(opponent: str, figures: tuple[float, float, float], within: bool) -> None:
+    assert Comparison("jax", "mlp", "jit", opponent, 1.0, 1.0, Ratio(*figures)).within_bounds == within
+
+
+def test_against_a_tutorial_the_fastest_mode_counts_where_there_is_a_bound() -> None:
+    def one(framework: str, mode: str, ratio: float) -> Comparison:
+        return Comparison(framework, "mlp", mode, "tutorial", ratio, 1.0, Ratio(ratio, ratio, ratio))
+
+    fastest = one("mindspore", "graph", 9.0)
+    assert best_against_tutorials([one("mindspore", "pynative", 1.0), fastest, one("jax", "jit", 1.0)]) == [fastest]
