@@ -211,6 +211,7 @@ class CellRun:
         self.record.losses = np.concatenate(self._losses)
         with self._conversation.clock.within("ladder"):
             rungs = self._walk(shown)
+        self.record.waiting_cpu_seconds = self._conversation.worker.paused_cpu_seconds
         wall_seconds = time.perf_counter() - self._conversation.worker.started
         found = contradictions(self.record, wall_seconds, self._processors)
         if not rungs[-1].holds:

@@ -73,8 +73,9 @@ class WorkerProcess:
         theirs.close()
         self.started = started
         self.pid = self._process.pid
-        self.paused_seconds = 0.0
-        self._paused_at: float | None = None
+        self.paused_cpu_seconds = 0.0
+        """Processor time that the process took while it was stopped."""
+        self._cpu_when_paused: float | None = None
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(self.pid, processors)
 
@@ -147,15 +148,15 @@ class WorkerProcess:
 
     def pause(self) -> None:
         """Stop the whole process group, so that a waiting worker takes nothing from the one that has the turn."""
-        self._paused_at = time.perf_counter()
         self._signal(signal.SIGSTOP)
+        self._cpu_when_paused = self.cpu_seconds()
 
     def resume(self) -> None:
         """Let the process group go on."""
-        if self._paused_at is not None:
+        if self._cpu_when_paused is not None:
+            self.paused_cpu_seconds += self.cpu_seconds() - self._cpu_when_paused
+            self._cpu_when_paused = None
             self._signal(signal.SIGCONT)
-            self.paused_seconds += time.perf_counter() - self._paused_at
-            self._paused_at = None
 
     def close(self) -> None:
         """Say goodbye and make sure that nothing of the process tree is left."""

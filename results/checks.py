@@ -15,6 +15,10 @@ SPARE_PROCESSORS = 0.5
 """By how much the processors in use may exceed those that were asked for: processor time is counted in coarse ticks."""
 
 
+BUSY_WAITING = 0.2
+"""Seconds of processor time that a stopped process may have taken: they are counted in ticks of 0.01 s per turn."""
+
+
 def contradictions(run: Run, wall_seconds: float, processors: Sequence[int]) -> list[str]:
     """Return in words where the numbers of a run that reached its end contradict each other.
 
@@ -64,6 +68,8 @@ def _processors(run: Run, processors: Sequence[int]) -> list[str]:
     used = run.settings.get("affinity")
     if used is not None and not set(used) <= set(processors):
         found.append(f"bound to the processors {list(processors)}, it runs on {used}")
+    if run.waiting_cpu_seconds and run.waiting_cpu_seconds > BUSY_WAITING:
+        found.append(f"{run.waiting_cpu_seconds:.2f} s of processor time while another one had the turn")
     if run.cpu_per_wall and run.cpu_per_wall > len(processors) + SPARE_PROCESSORS:
         found.append(f"{run.cpu_per_wall:.1f} processors in use where {len(processors)} were asked for")
     return found

@@ -118,6 +118,8 @@ class Run:
     """What equal work cost the run to prove."""
     waiting_seconds: float | None = None
     """The process was stopped, because another one had the turn."""
+    waiting_cpu_seconds: float | None = None
+    """Processor time that it took meanwhile."""
     harness_seconds: float | None = None
     """What lockstep itself did in between: scoring, hashing, bookkeeping, ending the process."""
     wall_seconds: float | None = None

@@ -126,7 +126,7 @@ def test_a_paused_worker_takes_no_processor_time(start: Start, write_backend) ->
     worker.resume()
     time.sleep(0.5)
     assert worker.cpu_seconds() > before + 0.1
-    assert 0.5 < worker.paused_seconds < 1.5
+    assert worker.paused_cpu_seconds <= 0.02
 
 
 def test_the_answers_time_is_seen_from_the_parent(start: Start, write_backend) -> None:

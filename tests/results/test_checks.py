@@ -65,6 +65,10 @@ def works_on_more_processors(run: Run) -> None:
     run.cpu_per_wall = 2.0
 
 
+def works_while_it_waits(run: Run) -> None:
+    run.waiting_cpu_seconds = 0.5
+
+
 def is_bound_elsewhere(run: Run) -> None:
     run.settings["affinity"] = [2, 3]
 
@@ -79,6 +83,7 @@ def is_bound_elsewhere(run: Run) -> None:
         (windows_outlast_the_process, "in a process that lived for 10 s"),
         (audit_is_slower, "the same work under the audit 0.5 s"),
         (works_on_more_processors, "2.0 processors in use where 1 were asked for"),
+        (works_while_it_waits, "0.50 s of processor time while another one had the turn"),
         (is_bound_elsewhere, "bound to the processors [2], it runs on [2, 3]"),
     ],
 )
