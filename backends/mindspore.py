@@ -91,8 +91,10 @@ class MindSpore(Backend):
             # training is 10 to 25 times slower than with the kernels up to AVX2. oneDNN reads this at its first use.
             os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
         ms.set_device("CPU")
-        # By default the pool has a thread for every CPU of the machine, whatever the affinity mask says.
-        ms.device_context.cpu.op_tuning.threads_num(len(os.sched_getaffinity(0)))
+        # By default the pool has a thread for every CPU of the machine, whatever the affinity mask says. PyNative keeps
+        # two more busy, Python and its pipeline: a pool that takes their processors, too, makes small models slower.
+        processors = len(os.sched_getaffinity(0))
+        ms.device_context.cpu.op_tuning.threads_num(processors if mode == "graph" else max(1, processors - 2))
 
         # SequentialCell names the parameters of layer i "i.weight" and "i.bias": the canonical names.
         # nn.SGD leaves weight decay off names that contain "gamma" or "beta"; these never do.

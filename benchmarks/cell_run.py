@@ -167,8 +167,8 @@ class CellRun:
         ask("put", "order", batches=str(materials.batches), last_batches=str(materials.last_batches))
         judged = {"features": str(materials.judged_features), "labels": str(materials.judged_labels)}
         ask("ladder", "put", name="judged", chunk=PREDICTION_CHUNK, **judged)
+        self._evaluate(Epoch(0))  # if a prediction is compiled, this one is
         self._evidence["logits"] = self._judged_outputs()
-        self._evaluate(Epoch(0))
 
     @_ends_on_failure
     def train(self) -> None:

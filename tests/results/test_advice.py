@@ -22,7 +22,8 @@ def session(**changes: list[object]) -> pd.DataFrame:
         "stolen_per_wall": [None, None, None, None],
         "throttled": [None, None, 0, 0],
         "threads_asked": [3] * 4,
-        "product_threads": [2.8, 2.9, None, 2.9],
+        "product_threads": [2.8, 2.9, None, 2.1],
+        "cpu_per_wall": [1.2, 2.9, 1.1, 2.9],
         "machine": [{"governors": ["performance"]}] * 4,
     }
     return pd.DataFrame({**quiet, **changes})
@@ -38,7 +39,7 @@ def test_a_quiet_session_gets_no_advice() -> None:
         ({"others_per_wall": [0.1, 0.1, 1.2, 1.2]}, "other programs kept up to 1.2 processors busy"),
         ({"stolen_per_wall": [0.9] * 4}, "the hypervisor took up to 0.9 processors"),
         ({"machine": [{"governors": ["powersave"]}] * 4}, "the frequency governor is powersave"),
-        ({"product_threads": [1.2, 2.9, 1.2, 2.9]}, "jax kept 1.2 of 3 threads busy"),
+        ({"product_threads": [1.2, 2.9, 1.2, 2.9]}, "jax kept at most 1.2 of 3 threads busy"),
         ({"throttled": [3, 3, 0, 0]}, "throttled 3 times"),
         ({"train_samples_per_second": [100.0, 50.0, 100.0, 70.0]}, "in 1 of 2 cells the processes differ"),
     ],
