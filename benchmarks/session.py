@@ -26,7 +26,7 @@ from results.store import Store
 JUDGE_BUDGET = 12.0
 """Seconds that the float64 reference and its copies may train for one experiment, unless the options say otherwise."""
 
-REPEATS = 5
+REPEATS = 3
 """Rounds, unless the options say otherwise."""
 
 TURNS = 12
