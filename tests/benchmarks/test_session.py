@@ -183,7 +183,7 @@ def test_the_input_of_the_experiment_reaches_the_backend(results: Path, write_ba
     body = """
     def load(self, *arguments):
         super().load(*arguments[:-1], "resident")
-        self.input = arguments[-1]
+        self.input = arguments[-2]
 
     def describe(self):
         return {**super().describe(), "input": self.input}
