@@ -182,7 +182,7 @@ def test_a_device_that_is_not_there_is_unavailable_and_not_an_error(results: Pat
 def test_the_input_of_the_experiment_reaches_the_backend(results: Path, write_backend) -> None:
     body = """
     def load(self, *arguments):
-        super().load(*arguments[:-1], "resident")
+        super().load(*arguments[:-2], "resident", arguments[-1])
         self.input = arguments[-2]
 
     def describe(self):
