@@ -29,6 +29,7 @@ def test_a_busy_neighbour_is_seen_and_a_busy_worker_is_not_counted() -> None:
         neighbour, worker = as_neighbour.end(0.0), as_worker.end(own)
     finally:
         process.kill()
+        process.join()
     used = own - before
     assert neighbour.others_per_wall > 0.5 * used
     assert worker.others_per_wall < neighbour.others_per_wall - 0.5 * used

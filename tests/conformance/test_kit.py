@@ -206,7 +206,7 @@ def test_the_reference_passes(tmp_path: Path) -> None:
             """
             def load(self, model, loss, sgd, parameters, device, mode, input, precision):
                 self.input = input
-                super().load(model, loss, sgd, parameters, device, mode, "resident")
+                super().load(model, loss, sgd, parameters, device, mode, "resident", precision)
 
             def train(self, data, batches):
                 return super().train(data, batches[::-1] if self.input == "loader" else batches)
