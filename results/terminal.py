@@ -22,6 +22,7 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
     compared = compare(runs, store.windows(session), baseline)
     for _, cells in summary_table(runs, compared).groupby(["label", "device"], sort=False):
         _print_cells(cells, console)
+        console.print()
     console.print(
         "Medians over the runs of a cell. samples/s: training in steady state. The last column: ratio of the "
         "throughput, with its 95 % interval over rounds of fresh processes."
