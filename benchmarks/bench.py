@@ -24,6 +24,7 @@ from benchmarks.progress import TerminalProgress
 from benchmarks.session import Options, Session
 from benchmarks.sweep import Point, points
 from results import scaling, tables, terminal
+from results.statistics import BASELINE
 from results.store import Store
 
 OK, SOME_FAILED, NOTHING_SELECTED = 0, 1, 3
@@ -55,6 +56,10 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
     if not variants or not modes:
         console.print("nothing selected: no experiment and mode fit the arguments", markup=False)
         return NOTHING_SELECTED
+    cells_there = [(backend.name, mode) for backend, mode in modes]
+    if options.baseline not in (BASELINE, *cells_there):
+        names = ", ".join(" ".join(cell) for cell in cells_there)
+        raise InputError(f"--baseline {' '.join(options.baseline)}: not among the cells; there are {names}")
     store = Store(results)
     with TerminalProgress(console) as progress, tempfile.TemporaryDirectory(prefix="lockstep-") as scratch:
         interpreters = Interpreters(pythons, progress.message)

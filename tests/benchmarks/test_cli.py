@@ -51,6 +51,13 @@ def assert_one_line(ended: Ended, *expected: str) -> None:
         (["--python", "reference=/no/python"], ["/no/python"]),
         (["--batch-size", "100000"], ["batch_size", "100,000", "1,294"]),
         (["--repeats", "0"], ["repeats"]),
+        (["--until", "2x"], ["until", "2x", "2%"]),
+        (["--sweep", "batch_size"], ["sweep", "KEY=VALUE"]),
+        (["--sweep", "sgd.momentun=0.1"], ["digits-mlp.toml", "momentun", "'momentum'"]),
+        (["--sweep", "threads=1,100000"], ["100000", "processors"]),
+        (["--precision", "fp8"], ["precision", "tf32"]),
+        (["--baseline", "jax", "jot"], ["baseline", "jax jot", "pytorch eager"]),
+        (["--target-accuracy", "90"], ["target-accuracy", "90"]),
     ],
 )
 def test_bad_arguments_get_one_line_and_write_nothing(
