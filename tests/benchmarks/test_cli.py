@@ -57,7 +57,7 @@ def assert_one_line(ended: Ended, *expected: str) -> None:
         (["--sweep", "threads=1,100000"], ["100000", "processors"]),
         (["--precision", "fp8"], ["precision", "tf32"]),
         (["--baseline", "jax", "jot"], ["baseline", "jax jot", "pytorch eager"]),
-        (["--target-accuracy", "90"], ["target-accuracy", "90"]),
+        (["--target-accuracy", "90"], ["target-accuracy", "less than or equal to 1"]),
     ],
 )
 def test_bad_arguments_get_one_line_and_write_nothing(
