@@ -18,16 +18,15 @@ from benchmarks.auditing import audit
 from benchmarks.conversation import Conversation
 from benchmarks.data.cache import SPLITS, Split
 from benchmarks.materials import hash_arrays
-from benchmarks.phases import Phase
 from benchmarks.plan import Cell
-from benchmarks.scoring import Score, score
+from benchmarks.scoring import Score, confusion, score
 from benchmarks.timing import LONGEST_CALL, TimedWindows
 from benchmarks.worker_process import WorkerError, WorkerProcess
 from results.audit import Audit, continue_from
 from results.checks import contradictions
 from results.judge import Judgement
 from results.ladder import Evidence, Rung, after_the_last_epoch, walk
-from results.record import Epoch, Run, Status
+from results.record import Epoch, Phase, Run, Status
 from results.steady import steady_from
 
 AUDIT_BUDGET = 0.1
@@ -142,7 +141,7 @@ class CellRun:
         )
         batch_size = self.cell.materials.experiment.batch_size
         self._conversation = Conversation(worker, self.record, batch_size, self._session_start)
-        self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps)
+        self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps, launch.processors)
         self._alive = True
 
     @_ends_on_failure
@@ -202,6 +201,7 @@ class CellRun:
     @_ends_on_failure
     def finish(self) -> None:
         """Audit, read the peak memory, sum up, walk the ladder, cross-check, and end the run."""
+        self._windows.end()
         shown = audit(self._conversation, self.cell.materials, self._windows)
         self._describe()  # again: some settings can be read back only after the work
         if _has_files(self._cache):
@@ -283,7 +283,8 @@ class CellRun:
         self.record.threads = settings.get("threads")
         self.record.precision = settings.get("precision")
         self.record.peak_device_memory_bytes = settings.pop("peak_memory_bytes", None)
-        self.record.settings = {**settings, "affinity": answer["affinity"]}
+        places = {"affinity": answer["affinity"], "bound_threads": self._windows.bound_threads}
+        self.record.settings = {**settings, **places}
         self.record.framework = " ".join(f"{name} {version}" for name, version in settings["versions"].items())
 
     def _keep(self, losses: NDArray[np.float32], seconds: float, batch_size: int) -> float:
@@ -372,6 +373,8 @@ class CellRun:
             raise WorkerError("failed", f"predict returned outputs of shape {outputs.shape}, not {expected}")
         if split == "test":
             self._predict_rates.append(len(labels) / answer.seconds)
+            if self.cell.materials.experiment.loss == "cross-entropy":
+                self.record.confusion = confusion(outputs, labels)
         return score(outputs, labels, self.cell.materials.experiment.loss)
 
 

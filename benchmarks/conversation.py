@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.contract import Parameters
-from benchmarks.phases import Phase, PhaseClock
+from benchmarks.phases import PhaseClock
 from benchmarks.worker_process import Answer, WorkerError, WorkerProcess
-from results.record import Run, Window, WindowKind
+from results.record import Phase, Run, Window, WindowKind
 
 
 class Conversation:

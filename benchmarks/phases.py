@@ -5,24 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
 
-Phase = Literal[
-    "start",
-    "import",
-    "load",
-    "put",
-    "first_step",
-    "train",
-    "warm_up",
-    "timed",
-    "evaluate",
-    "ladder",
-    "waiting",
-    "harness",
-]
-PHASES: tuple[Phase, ...] = get_args(Phase)
-"""In the order in which a run enters them; "harness" is what lockstep itself does in between."""
+from results.record import Phase
 
 
 class PhaseClock:

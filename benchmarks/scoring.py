@@ -29,3 +29,11 @@ def score(outputs: NDArray[np.float32], labels: NDArray[Any], loss: Loss) -> Sco
     log_sum = largest + np.log(np.exp(values - largest[:, None]).sum(axis=1))
     right = values[np.arange(len(values)), labels]
     return Score(float(np.mean(log_sum - right)), float(np.mean(values.argmax(axis=1) == labels)))
+
+
+def confusion(outputs: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> list[list[int]]:
+    """Count samples by true class (row) and predicted class (column) from outputs ``[n, classes]``."""
+    classes = outputs.shape[1]
+    cells = labels.astype(np.int64) * classes + outputs.argmax(axis=1)
+    found: list[list[int]] = np.bincount(cells, minlength=classes**2).reshape(classes, classes).tolist()
+    return found

@@ -26,10 +26,10 @@ from results.store import Store
 JUDGE_BUDGET = 12.0
 """Seconds that the float64 reference and its copies may train for one experiment, unless the options say otherwise."""
 
-REPEATS = 3
+REPEATS = 5
 """Rounds, unless the options say otherwise."""
 
-TURNS = 12
+TURNS = 20
 """Timed windows of each worker in a round, unless the options say otherwise."""
 
 

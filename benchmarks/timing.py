@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.affinity import bind_busiest, release, thread_seconds
 from benchmarks.conversation import Conversation
-from benchmarks.phases import Phase
 from benchmarks.worker_process import WorkerError
-from results.record import WindowKind
+from results.record import Phase, WindowKind
 
 LONGEST_CALL = 50
 """Steps of a call of ``train``; progress is seen at least so often, and a slow mode's window need not be longer."""
@@ -42,21 +43,28 @@ IDLE_CHECK = 0.05
 class TimedWindows:
     """The windows of one worker."""
 
-    def __init__(self, conversation: Conversation, full_steps: int) -> None:
-        """Take windows of full batches, of which an epoch has ``full_steps``."""
+    def __init__(self, conversation: Conversation, full_steps: int, processors: Sequence[int]) -> None:
+        """Take windows of full batches, of which an epoch has ``full_steps``, on a processor for each thread."""
         self._conversation = conversation
+        self._processors = processors
         self.call_steps = min(LONGEST_CALL, full_steps)
         self.calls = 1
         self.seconds: list[float] = []
         """What each window took."""
         self.cpu_seconds = 0.0
         """Processor time of all windows together."""
+        self.bound_threads = 0
+        """Threads that had a processor of their own."""
 
     def warm_up(self) -> None:
         """Find out how many calls of ``train`` a window needs to be long enough, and look whether it is honest."""
+        pid = self._conversation.worker.pid
+        before = thread_seconds(pid)
         self._sized()  # after a single epoch, which begins with a window of one step, this length is new
         while (seconds := self._sized()) < AIMED_WINDOW:
             self.calls = math.ceil(self.calls * AIMED_WINDOW / seconds)
+        self.bound_threads = bind_busiest(pid, before, self._processors)
+        seconds = self._sized()
         self._check_doubling(seconds)
         self._check_idle()
 
@@ -67,6 +75,10 @@ class TimedWindows:
         before = self._conversation.worker.cpu_seconds()
         self.seconds.append(self._train("timed", "timed", turn, self.calls))
         self.cpu_seconds += self._conversation.worker.cpu_seconds() - before
+
+    def end(self) -> None:
+        """Let the threads run where they like again."""
+        release(self._conversation.worker.pid, self._processors)
 
     def _sized(self) -> float:
         return self._train("warm_up", "warm-up", 0, self.calls)

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Status = Literal["ok", "unavailable", "failed", "diverged", "not-equivalent", "timeout", "interrupted"]
 WindowKind = Literal["training", "warm-up", "doubled", "lead-in", "timed", "audit", "audit-step"]
+
+Phase = Literal[
+    "start",
+    "import",
+    "load",
+    "put",
+    "first_step",
+    "train",
+    "warm_up",
+    "timed",
+    "evaluate",
+    "ladder",
+    "waiting",
+    "harness",
+]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+"""In the order in which a run enters them; "harness" is what lockstep itself does in between."""
 
 
 @dataclass
@@ -80,6 +97,8 @@ class Run:
     train_loss: float | None = None
     train_samples_per_second: float | None = None
     predict_samples_per_second: float | None = None
+    confusion: list[list[int]] | None = None
+    """Samples of the test set by true class (row) and predicted class (column), after the last epoch."""
     step_flops: int | None = None
     """Floating point operations of a training step, counted from the layers."""
     gflops: float | None = None
@@ -154,6 +173,8 @@ class Run:
     """Name and version of the packages that do the work, as the worker reported them."""
     settings: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+    """What was typed to start the session."""
     experiment_json: str = ""
     log: str = ""
     epoch_rows: list[Epoch] = field(default_factory=list)

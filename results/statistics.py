@@ -11,7 +11,10 @@ for the levels; Georges, Buytaert and Eeckhout, "Statistically rigorous Java per
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,18 +65,23 @@ def ratio(log_ratios: NDArray[np.float64]) -> Ratio:
     if len(rounds) < 2:
         value = math.exp(rounds[0]) if len(rounds) else math.nan
         return Ratio(value, math.nan, math.nan)
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, len(rounds) - 1) * rounds.std(ddof=1) / math.sqrt(len(rounds))
+    reach = _quantile(len(rounds) - 1) * rounds.std(ddof=1) / math.sqrt(len(rounds))
     return Ratio(*(math.exp(rounds.mean() + offset) for offset in (0.0, -reach, reach)))
 
 
-def log_ratios(rates: pd.Series, baseline: pd.Series) -> NDArray[np.float64]:
-    """Pair throughputs of a cell and of the baseline, both with the index (round, turn): ``[rounds, turns]``."""
-    table = (rates / baseline).unstack("turn")
-    return np.asarray(np.log(table.to_numpy(np.float64)))
+@cache
+def _quantile(degrees_of_freedom: int) -> float:
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
 
 
 GROUP = ["experiment", "experiment_hash", "device", "threads_asked", "precision_asked"]
 """What cells have to have in common to be compared."""
+
+COMPARED = [
+    *(*GROUP, "backend", "mode", "baseline_backend", "baseline_mode", "rounds"),
+    *("ratio", "low", "high", "verdict", "note"),
+]
+"""Columns of a comparison."""
 
 BASELINE = ("pytorch", "eager")
 """Backend and mode that ratios are taken against where it is there, and where nothing else is asked for."""
@@ -84,48 +92,84 @@ def compare(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str]
 
     ``runs`` and ``windows`` are the tables of the store. Only runs that are ok and comparable count. Where a group
     lacks the baseline, its first cell takes its place. Returns a row per cell: the columns of ``GROUP``, ``backend``,
-    ``mode``, ``baseline``, ``rounds``, ``ratio``, ``low``, ``high``, ``verdict``, and ``note``, which says in which
-    effective settings the cell and its baseline differ.
+    ``mode``, ``baseline_backend``, ``baseline_mode``, ``rounds``, ``ratio``, ``low``, ``high``, ``verdict``, and
+    ``note``, which says in which effective settings the cell and its baseline differ.
     """
+    rows: list[dict[str, Any]] = []
+    for group in _groups(runs, windows):
+        rows += group.against(group.cells.index(baseline) if baseline in group.cells else 0)
+    return pd.DataFrame(rows, columns=COMPARED)
+
+
+def compare_all(runs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
+    """The same with every cell of a group as the baseline in turn."""
+    rows: list[dict[str, Any]] = []
+    for group in _groups(runs, windows):
+        for against in range(len(group.cells)):
+            rows += group.against(against)
+    return pd.DataFrame(rows, columns=COMPARED)
+
+
+def throughputs(runs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
+    """The throughput of every cell with its interval, in samples per second, made as the ratios are.
+
+    Returns a row per cell: the columns of ``GROUP``, ``backend``, ``mode``, ``samples_per_second``, ``low``, ``high``.
+    """
+    rows = []
+    for group in _groups(runs, windows):
+        for name, logs in zip(group.cells, group.logs, strict=True):
+            found = ratio(logs)
+            rows.append((*group.key, *name, found.value, found.low, found.high))
+    return pd.DataFrame(rows, columns=[*GROUP, "backend", "mode", "samples_per_second", "low", "high"])
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The cells of one comparison."""
+
+    key: tuple[Any, ...]
+    cells: list[tuple[str, str]]
+    """Backend and mode of each."""
+    logs: NDArray[np.float64]
+    """Log of the throughput ``[cells, rounds, turns]``, NaN where no window counts."""
+    settings: list[dict[str, Any]]
+    """Effective settings of each cell."""
+
+    def against(self, baseline: int) -> list[dict[str, Any]]:
+        """Compare every cell with one of them: the rows of ``compare``."""
+        rows = []
+        for name, logs, settings in zip(self.cells, self.logs, self.settings, strict=True):
+            found = ratio(logs - self.logs[baseline])
+            rounds = int((~np.isnan(logs - self.logs[baseline])).any(axis=1).sum())
+            verdict = "baseline" if name == self.cells[baseline] else found.verdict
+            note = _differences(settings, self.settings[baseline])
+            values = (*self.key, *name, *self.cells[baseline], rounds, found.value, found.low, found.high)
+            rows.append(dict(zip(COMPARED, (*values, verdict, note), strict=True)))
+        return rows
+
+
+def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
+    """The windows that count, by comparison; a round is one of a session."""
     counting = runs[(runs["status"] == "ok") & runs["comparable"].eq(True)]
     kept = windows[windows["kept"].astype(bool)]
-    rates = kept.assign(rate=kept["samples"] / kept["seconds"])[["run", "turn", "rate"]]
-    timed = counting.merge(rates, on="run").astype({"turn": int})
-    rows = []
+    logs = kept.assign(log_rate=np.log((kept["samples"] / kept["seconds"]).astype(float)))[["run", "turn", "log_rate"]]
+    timed = counting.merge(logs, on="run").astype({"turn": int})
     for key, group in timed.groupby(GROUP, sort=False):
-        cells = dict(iter(group.groupby(["backend", "mode"], sort=False)))
-        against = baseline if baseline in cells else next(iter(cells))
-        base = _series(cells[against])
-        for name, cell in cells.items():
-            pairs = log_ratios(_series(cell), base)
-            found = ratio(pairs)
-            rows.append(
-                {
-                    **dict(zip(GROUP, key, strict=True)),
-                    "backend": name[0],
-                    "mode": name[1],
-                    "baseline": f"{against[0]} {against[1]}",
-                    "rounds": len(pairs),
-                    "ratio": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "verdict": "baseline" if name == against else found.verdict,
-                    "note": _differences(cell.iloc[0], cells[against].iloc[0]),
-                }
-            )
-    columns = [*GROUP, "backend", "mode", "baseline", "rounds", "ratio", "low", "high", "verdict", "note"]
-    return pd.DataFrame(rows, columns=columns)
+        cells = group.drop_duplicates(["backend", "mode"])
+        names = list(zip(cells["backend"], cells["mode"], strict=True))
+        number = {name: place for place, name in enumerate(names)}
+        places = [number[name] for name in zip(group["backend"], group["mode"], strict=True)]
+        rounds, _ = pd.factorize(group["session"] + " " + group["round"].astype(str))
+        turns, _ = pd.factorize(group["turn"])
+        array = np.full((len(names), rounds.max() + 1, turns.max() + 1), np.nan)
+        array[places, rounds, turns] = group["log_rate"]
+        yield _Group(key, names, array, cells[["precision", "threads"]].to_dict("records"))
 
 
-def _series(cell: pd.DataFrame) -> pd.Series:
-    """Throughput by (session, round) and turn."""
-    return cell.assign(round=cell["session"] + " " + cell["round"].astype(str)).set_index(["round", "turn"])["rate"]
-
-
-def _differences(cell: pd.Series, base: pd.Series) -> str:
-    """Effective settings in which two runs differ, as far as both backends can tell."""
+def _differences(cell: dict[str, Any], base: dict[str, Any]) -> str:
+    """Effective settings in which two cells differ, as far as both backends can tell."""
     return ", ".join(
         f"{name} {cell[name]} against {base[name]}"
-        for name in ("precision", "threads")
+        for name in cell
         if pd.notna(cell[name]) and pd.notna(base[name]) and cell[name] != base[name]
     )

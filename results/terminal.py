@@ -39,8 +39,8 @@ def _print_cells(cells: pd.DataFrame, console: Console) -> None:
     table.add_column("backend and mode", overflow="fold")
     for heading in ("test loss" if regression else "accuracy", "samples/s", "1st step"):
         table.add_column(heading, justify="right", no_wrap=True)
-    baseline = cells["baseline"].dropna()
-    table.add_column(f"than {baseline.iloc[0]}" if len(baseline) else "", overflow="fold")
+    baselines = cells[["baseline_backend", "baseline_mode"]].dropna()
+    table.add_column(f"than {' '.join(baselines.iloc[0])}" if len(baselines) else "", overflow="fold")
     cell: Any
     for cell in cells.itertuples():
         table.add_row(

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.bench import OK, SOME_FAILED, Selection, bench
-from benchmarks.phases import PHASES
+from results.record import PHASES
 from benchmarks.session import TURNS, Options
 from results.store import Store
 

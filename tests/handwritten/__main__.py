@@ -159,7 +159,8 @@ def run_round(
         for contestant in contestants:
             contestant.prepare()
             contestant.pause()
-        measured = rates(contestants, setting.steps, turns, random)
+        processors = machine.processors_for(setting.threads)
+        measured = rates(contestants, setting.steps, turns, processors, random)
     return {contestant.name: measured[:, index] for index, contestant in enumerate(contestants)}
 
 

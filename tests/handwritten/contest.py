@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from backends.contract import model_to_json
 from backends.environments import BackendFile
 from benchmarks import machine
+from benchmarks.affinity import bind_busiest, thread_seconds
 from benchmarks.materials import Materials
 from benchmarks.worker_process import WorkerProcess
 
@@ -56,6 +57,7 @@ class Contestant(Protocol):
     """A process that trains when it is asked, and sleeps while it is stopped."""
 
     name: str
+    pid: int
 
     def prepare(self) -> None:
         """Wait until it can train; the constructor has only started it, so that all can start together."""
@@ -86,6 +88,7 @@ class Worker:
         environment, processors = machine.worker_environment(setting.threads), machine.processors_for(setting.threads)
         log = setting.folder / f"lockstep-{mode}.log"
         self._process = WorkerProcess(setting.python, folder, log, environment, processors, BUDGET)
+        self.pid = self._process.pid
 
     def prepare(self) -> None:
         """Import, load, and put the data on the device."""
@@ -152,6 +155,7 @@ class Loop:
                 start_new_session=True,
             )
         os.close(theirs)
+        self.pid = self._process.pid
         self._answers = os.fdopen(ours)
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(self._process.pid, machine.processors_for(setting.threads))
@@ -201,13 +205,13 @@ class Loop:
 
 
 def rates(
-    contestants: Sequence[Contestant], steps: int, turns: int, random: np.random.Generator
+    contestants: Sequence[Contestant], steps: int, turns: int, processors: Sequence[int], random: np.random.Generator
 ) -> NDArray[np.float64]:
     """Let each contestant have one window per turn, in a fresh random order: steps per second ``[turns, contestants]``.
 
-    All must be paused; exactly one runs at any time.
+    All must be paused; exactly one runs at any time, with its threads bound to processors as in a bench.
     """
-    calls = [_calls_of_a_window(contestant) for contestant in contestants]
+    calls = [_calls_of_a_window(contestant, processors) for contestant in contestants]
     result = np.empty((turns, len(contestants)))
     for turn in range(turns):
         for index in random.permutation(len(contestants)):
@@ -219,10 +223,13 @@ def rates(
     return result
 
 
-def _calls_of_a_window(contestant: Contestant) -> int:
+def _calls_of_a_window(contestant: Contestant, processors: Sequence[int]) -> int:
     contestant.resume()
     fastest = min(contestant.train(1) for _ in range(WARM_UP))
     calls = math.ceil(SHORTEST_WINDOW / fastest)
+    before = thread_seconds(contestant.pid)
+    contestant.train(calls)
+    bind_busiest(contestant.pid, before, processors)
     contestant.train(calls)
     contestant.pause()
     return calls

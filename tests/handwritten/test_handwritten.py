@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +91,8 @@ def test_batches_are_whole_and_without_repetition_within_an_epoch() -> None:
 class Sleeper:
     """A contestant with a given speed, that notes when it runs."""
 
+    pid = os.getpid()
+
     def __init__(self, name: str, seconds: float, running: set[str]) -> None:
         self.name, self._seconds, self._running = name, seconds, running
         self.calls: list[int] = []
@@ -113,7 +116,7 @@ class Sleeper:
 def test_one_at_a_time_has_the_turn_with_a_lead_in_before_each_window() -> None:
     running: set[str] = set()
     contestants = [Sleeper("slow", 0.05, running), Sleeper("fast", 0.01, running)]
-    measured = rates(contestants, 50, 4, np.random.default_rng(1))
+    measured = rates(contestants, 50, 4, [], np.random.default_rng(1))
     assert measured == pytest.approx(np.tile([50 / 0.05, 50 / 0.01], (4, 1)))
     assert contestants[0].calls[-8:] == [1, 2] * 4
     assert contestants[1].calls[-8:] == [3, 10] * 4

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.statistics import Ratio, compare, ratio
+from results.statistics import Ratio, compare, compare_all, ratio, throughputs
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,10 @@ def table_of(
     return pd.DataFrame(runs), pd.DataFrame(windows, columns=["run", "turn", "samples", "seconds", "kept"])
 
 
+def baselines(compared: pd.DataFrame) -> set[tuple[str, str]]:
+    return set(zip(compared["baseline_backend"], compared["baseline_mode"], strict=True))
+
+
 CELLS = {("jax", "jit"): 300.0, ("pytorch", "eager"): 200.0}
 DRIFT = [1.0, 2.0, 0.5, 1.5, 0.2, 1.0]
 
@@ -101,12 +105,27 @@ def test_drift_that_all_cells_share_cancels() -> None:
     assert jax["high"] - jax["low"] < 0.02
     assert jax["verdict"].startswith("1.50x faster")
     assert compared.loc["pytorch", "verdict"] == "baseline"
-    assert set(compared["baseline"]) == {"pytorch eager"}
+    assert baselines(compared) == {("pytorch", "eager")}
 
 
 def test_another_baseline_can_be_chosen_and_a_missing_one_is_replaced() -> None:
-    assert set(compare(*table_of(CELLS, DRIFT), baseline=("jax", "jit"))["baseline"]) == {"jax jit"}
-    assert set(compare(*table_of(CELLS, DRIFT), baseline=("mindspore", "graph"))["baseline"]) == {"jax jit"}
+    assert baselines(compare(*table_of(CELLS, DRIFT), baseline=("jax", "jit"))) == {("jax", "jit")}
+    assert baselines(compare(*table_of(CELLS, DRIFT), baseline=("mindspore", "graph"))) == {("jax", "jit")}
+
+
+def test_every_cell_can_be_the_baseline_in_turn() -> None:
+    every = compare_all(*table_of(CELLS, DRIFT))
+    for baseline in CELLS:
+        alone = compare(*table_of(CELLS, DRIFT), baseline=baseline)
+        part = every[(every["baseline_backend"] == baseline[0]) & (every["baseline_mode"] == baseline[1])]
+        pd.testing.assert_frame_equal(part.reset_index(drop=True), alone)
+
+
+def test_a_throughput_has_an_interval_too() -> None:
+    found = throughputs(*table_of(CELLS, [1.0])).set_index("backend")
+    assert found.loc["jax", "samples_per_second"] == pytest.approx(300, rel=0.01)
+    assert (found["low"] <= found["samples_per_second"]).all()
+    assert found.loc["pytorch", "low"] < found.loc["pytorch", "samples_per_second"] < found.loc["pytorch", "high"]
 
 
 @pytest.mark.parametrize("change", [{"comparable": False}, {"status": "failed"}])
