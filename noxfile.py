@@ -20,6 +20,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def report(session: nox.Session) -> None:
+    """Write results/out/report.html from the newest session; arguments after -- go to 'lockstep report'."""
+    session.install("-e", ".")
+    _become(session, "lockstep", "report", *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests, then lint; arguments after -- go to pytest."""
     session.install("-e", ".", "--group", "dev")

@@ -23,7 +23,7 @@ from benchmarks.plan import Cell
 from benchmarks.progress import TerminalProgress
 from benchmarks.session import Options, Session
 from benchmarks.sweep import Point, points
-from results import scaling, tables, terminal
+from results import report, tables, terminal
 from results.statistics import BASELINE
 from results.store import Store
 
@@ -78,8 +78,9 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
             if session.runs:
                 tables.export(store)
                 terminal.print_session(store, session.name, options.baseline, console)
-                for path in scaling.draw(store.runs(session.name), store.folder):
-                    console.print(f"scaling curves: {path}", markup=False, soft_wrap=True)
+                page = store.folder / report.PAGE
+                report.write(report.read(store.folder, [session.name]), page, options.baseline)
+                console.print(f"report: {page}", markup=False, soft_wrap=True)
                 console.print(
                     f"results: {store.path} (also as CSV and Parquet beside it)", markup=False, soft_wrap=True
                 )

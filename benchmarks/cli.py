@@ -1,9 +1,10 @@
-"""The command line: lockstep run, list, table, schema, new-backend."""
+"""The command line: lockstep run, list, table, report, plot, schema, new-backend."""
 
 from __future__ import annotations
 
 import keyword
 import logging
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ from benchmarks import experiment as experiments
 from benchmarks.data import DataError
 from benchmarks.errors import InputError
 from benchmarks.session import REPEATS, Options
-from results import tables, terminal
+from results import report, tables, terminal
+from results.report import differences, pictures
 from results.statistics import BASELINE
 from results.store import Store, StoreError
 
@@ -136,7 +138,13 @@ def run(
         sweeps=sweep or (),
     )
     options = Options(
-        repeats, timeout, baseline=baseline, until=until, budget=budget * 60, target_accuracy=target_accuracy
+        repeats,
+        timeout,
+        baseline=baseline,
+        until=until,
+        budget=budget * 60,
+        target_accuracy=target_accuracy,
+        command=shlex.join(["lockstep", *sys.argv[1:]]),
     )
     raise typer.Exit(bench.bench(selection, options, pythons_given(python or [], backend or []), results, Console()))
 
@@ -178,12 +186,20 @@ def table(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write to a file instead of the terminal.")
     ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the newest session, one row per cell with its verdict, as Markdown.")
+    ] = False,
     results: Results = RESULTS,
 ) -> None:
     """Show the results table, one row per run."""
-    runs = tables.runs_table(Store(results))
-    if runs.empty:
+    store = Store(results)
+    if store.runs().empty:
         raise InputError(f"{results}: no results there yet; 'lockstep run' makes some, --results names another folder")
+    if markdown:
+        newest = report.read(results)
+        sys.stdout.write(tables.summary_markdown(newest.runs, newest.windows))
+        return
+    runs = tables.runs_table(store)
     if output:
         tables.write(runs, format_ or "csv", output)
     elif format_ == "parquet":
@@ -191,7 +207,63 @@ def table(
     elif format_:
         sys.stdout.write(tables.text(runs, format_))
     else:
-        terminal.print_runs(runs, tables.NARROW, Console())
+        terminal.print_runs(runs, Console())
+
+
+Sessions = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Session, as in the table; repeatable; default: the newest."),
+]
+
+
+@app.command("report")
+def report_(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DIR [DIR]]", help="Results folder; two of them are put side by side."),
+    ] = None,
+    session: Sessions = None,
+    baseline: Annotated[
+        tuple[str, str], typer.Option(metavar="BACKEND MODE", help="What ratios are taken against at first.")
+    ] = BASELINE,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Default: report.html in the folder, differences.html in the second of two."),
+    ] = None,
+) -> None:
+    """Write the report: one HTML page that needs no network."""
+    given = folders or [RESULTS]
+    if len(given) > 2:
+        raise InputError(f"report: {len(given)} folders; one makes a report, two are put side by side")
+    if len(given) == 2 and session:
+        raise InputError("report: --session picks from one folder; two folders are compared by their newest sessions")
+    read = [report.read(folder, session or ()) for folder in given]
+    path = output or given[-1] / (report.PAGE if len(given) == 1 else "differences.html")
+    if len(given) == 1:
+        report.write(read[0], path, baseline)
+    else:
+        differences.write(read[0], read[1], path)
+    print(f"report: {path}")
+
+
+@app.command()
+def plot(
+    charts: Annotated[
+        list[str] | None, typer.Argument(metavar="[CHART]...", help="Such as throughput; default: all.")
+    ] = None,
+    format_: Annotated[Literal["svg", "png"], typer.Option("--format", help="Vector or pixel graphics.")] = "svg",
+    session: Sessions = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the pictures; default: plots in the results folder.")
+    ] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Draw the report's charts as pictures, one file for each chart and comparison."""
+    for name in charts or ():
+        if name not in pictures.NAMES:
+            raise InputError(f"plot {name}: no such chart; there are {', '.join(pictures.NAMES)}")
+    for path in pictures.draw(report.read(results, session or ()), output or results / "plots", format_, charts or ()):
+        print(path)
 
 
 @app.command()

@@ -29,7 +29,7 @@ JUDGE_BUDGET = 12.0
 REPEATS = 5
 """Rounds, unless the options say otherwise."""
 
-TURNS = 20
+TURNS = 30
 """Timed windows of each worker in a round, unless the options say otherwise."""
 
 
@@ -79,6 +79,8 @@ class Options:
     """Add rounds until every interval of a ratio is at most this wide, as a share of the ratio."""
     budget: float = 1800.0
     """Seconds of the session after which no round is added."""
+    command: str = ""
+    """What was typed, for the report."""
 
 
 class Session:
@@ -293,6 +295,7 @@ class Session:
                     point=materials.point,
                     target_accuracy=self._options.target_accuracy,
                     machine=self._machine,
+                    command=self._options.command,
                     experiment_json=experiment.canonical_json(),
                     log=f"logs/{run}.log",
                 )

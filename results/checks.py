@@ -15,7 +15,7 @@ SPARE_PROCESSORS = 0.5
 """By how much the processors in use may exceed those that were asked for: processor time is counted in coarse ticks."""
 
 
-BUSY_WAITING = 0.2
+BUSY_WAITING = 0.4
 """Seconds of processor time that a stopped process may have taken: they are counted in ticks of 0.01 s per turn."""
 
 

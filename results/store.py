@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, fields
+from dataclasses import MISSING, astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from results.record import DETAILS, Epoch, Run, Window
 
 FORMAT = 1
 COLUMNS = [item.name for item in fields(Run) if item.name not in DETAILS]
+_DEFAULTS = {item.name: item.default for item in fields(Run) if item.name in COLUMNS and item.default is not MISSING}
+"""What a column holds in rows that are older than it."""
 _EPOCH_COLUMNS = [item.name for item in fields(Epoch)]
 _WINDOW_COLUMNS = [item.name for item in fields(Window)]
 _SCHEMA = f"""
@@ -90,7 +92,7 @@ class Store:
             with self._transaction() as connection:
                 where, values = ("WHERE session = ?", (session,)) if session else ("", ())
                 rows = connection.execute(f"SELECT document FROM runs {where} ORDER BY rowid", values)  # noqa: S608
-                documents = [json.loads(document) for (document,) in rows]
+                documents = [{**_DEFAULTS, **json.loads(document)} for (document,) in rows]
         return pd.DataFrame(documents, columns=COLUMNS)
 
     def epochs(self) -> pd.DataFrame:

@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from results.statistics import GROUP
+from results.metrics import FIRST_STEP, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
+from results.statistics import BASELINE, GROUP, compare, throughputs
 from results.store import Store, StoreError
 
 Format = Literal["csv", "json", "markdown", "parquet"]
 
-COMPACT = {
-    "round": "round",
-    "experiment": "experiment",
-    "backend": "backend",
-    "mode": "mode",
-    "status": "status",
-    "test_loss": "test loss",
-    "test_accuracy": "accuracy",
-    "train_samples_per_second": "samples/s",
-    "first_step_seconds": "first step s",
-}
-"""Columns of the table of runs in Markdown, and their headings."""
+IDENTITY = ("round", "experiment", "backend", "mode", "status")
+COMPACT = (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP)
+"""Metrics in the table of runs in Markdown, after its identity."""
 
-NARROW = {
-    "round": "#",
-    "experiment": "experiment",
-    "backend": "backend",
-    "mode": "mode",
-    "status": "status",
-    "test_accuracy": "accuracy",
-    "train_samples_per_second": "samples/s",
-}
+NARROW = (TEST_ACCURACY, THROUGHPUT)
 """The same in a terminal of 80 columns."""
 
 CELL = [*GROUP, "backend", "mode"]
@@ -45,28 +30,51 @@ CELL = [*GROUP, "backend", "mode"]
 def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     """One row per run, every column of the record; nested values are JSON text."""
     runs = store.runs(session)
-    for column in ("settings", "machine", "ladder", "gpu"):
+    for column in ("settings", "machine", "ladder", "gpu", "confusion"):
         runs[column] = runs[column].map(lambda value: json.dumps(value, sort_keys=True))
     return runs
 
 
-def summary_table(runs: pd.DataFrame, compared: pd.DataFrame) -> pd.DataFrame:
-    """One row per cell: medians over its runs that are ok, and what ``statistics.compare`` found."""
+def summary_table(
+    runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE
+) -> pd.DataFrame:
+    """One row per cell: medians over its runs that are ok, its throughput, and what ``statistics.compare`` found."""
+    columns = [metric.column for metric in (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP)]
     rows = []
     for key, cell in runs.groupby(CELL, sort=False, dropna=False):
-        ok = cell[cell["status"] == "ok"]
-        medians = ok[["test_loss", "test_accuracy", "first_step_seconds", "peak_memory_bytes"]].astype(float).median()
+        medians = cell.loc[cell["status"] == "ok", columns].astype(float).median()
         label = f"{cell['experiment'].iloc[0]} {cell['point'].iloc[0]}".strip()
-        rows.append(
-            {
-                **dict(zip(CELL, key, strict=True)),
-                "label": label,
-                **medians,
-                "samples_per_second": ok["train_samples_per_second"].astype(float).median(),
-                "problems": _problems(cell),
-            }
-        )
-    return pd.DataFrame(rows).merge(compared, on=CELL, how="left")
+        rows.append({**dict(zip(CELL, key, strict=True)), "label": label, **medians, "problems": _problems(cell)})
+    table = pd.DataFrame(rows).merge(compare(runs, windows, baseline), on=CELL, how="left")
+    speeds = throughputs(runs, windows)[[*CELL, "samples_per_second"]]
+    table = table.merge(speeds, on=CELL, how="left")
+    # A cell that is left out of every ratio has no other throughput than its runs' median.
+    table[THROUGHPUT.column] = table.pop("samples_per_second").fillna(table[THROUGHPUT.column])
+    return table
+
+
+def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> str:
+    """The summary of a session for a pull request or a job's page: one Markdown table per comparison."""
+    parts = []
+    for (label, device, threads), cells in summary_table(runs, windows, baseline).groupby(
+        ["label", "device", "threads_asked"], sort=False
+    ):
+        metrics = [TEST_LOSS if cells[TEST_ACCURACY.column].isna().all() else TEST_ACCURACY, THROUGHPUT, FIRST_STEP]
+        shown = pd.DataFrame({"backend": cells["backend"], "mode": cells["mode"]})
+        for metric in metrics:
+            shown[metric.heading] = cells[metric.column].map(metric.written)
+        shown["against the baseline"] = cells["verdict"].fillna("not compared")
+        shown["remarks"] = [
+            "; ".join(text for text in (problems, note) if isinstance(text, str) and text)
+            for problems, note in zip(cells["problems"], cells["note"], strict=True)
+        ]
+        parts.append(f"### {label} on {device}, {threads} threads\n\n{_markdown(shown)}\n")
+    return "\n".join(parts)
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    escaped = table.map(lambda value: str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " "))
+    return str(escaped.to_markdown(index=False, disable_numparse=True))
 
 
 def _problems(cell: pd.DataFrame) -> str:
@@ -98,12 +106,21 @@ def export(store: Store) -> list[Path]:
 
 def write(table: pd.DataFrame, form: Format, path: Path) -> None:
     """Write a table to a file, whole or not at all; raises StoreError if it cannot be written."""
+    if form == "parquet":
+        _write(path, lambda part: table.to_parquet(part, index=False))
+    else:
+        write_text(text(table, form), path)
+
+
+def write_text(content: str, path: Path) -> None:
+    """Write a text to a file, whole or not at all; raises StoreError if it cannot be written."""
+    _write(path, lambda part: part.write_text(content, encoding="utf-8"))
+
+
+def _write(path: Path, write_part: Callable[[Path], object]) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        if form == "parquet":
-            table.to_parquet(part, index=False)
-        else:
-            part.write_text(text(table, form), encoding="utf-8")
+        write_part(part)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -116,5 +133,7 @@ def text(runs: pd.DataFrame, form: Literal["csv", "json", "markdown"]) -> str:
         return runs.to_csv(index=False)
     if form == "json":
         return runs.to_json(orient="records", indent=2) + "\n"
-    compact = runs[list(COMPACT)].rename(columns=COMPACT)
-    return str(compact.to_markdown(index=False, floatfmt=",.4g")) + "\n"
+    shown = runs[list(IDENTITY)].copy()
+    for metric in COMPACT:
+        shown[metric.heading] = runs[metric.column].map(metric.written)
+    return _markdown(shown) + "\n"

@@ -1,0 +1,53 @@
+"""The report's charts as SVG and PNG files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import vl_convert
+
+from results.report.charts import CHARTS, specification
+from results.report.panels import Results, panels
+from results.store import StoreError
+
+NAMES = tuple(chart.name for chart in CHARTS)
+
+WIDTH = 520
+"""Pixels of a chart that fills its place on the page."""
+
+SCALE = 2
+"""Pixels of a PNG file per pixel of the chart, for sharp text."""
+
+
+def draw(
+    results: Results, folder: Path, form: Literal["svg", "png"], names: Sequence[str] = ()
+) -> Iterator[Path]:
+    """Draw the named charts, or all, of every comparison; yield the paths. Raises StoreError if one can't be written."""
+    for panel in panels(results):
+        cells = list(dict.fromkeys(panel.runs["cell"]))
+        for chart in CHARTS:
+            drawn = chart.draw(panel) if not names or chart.name in names else None
+            if drawn is None:
+                continue
+            spec = specification(drawn, cells)
+            spec["title"] = f"{chart.title}: {panel.label}"
+            if spec.get("width") == "container":
+                spec["width"] = WIDTH
+            path = folder / f"{chart.name}-{_file_name(panel.label)}.{form}"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                if form == "svg":
+                    path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
+                else:
+                    path.write_bytes(vl_convert.vegalite_to_png(spec, scale=SCALE))
+            except OSError as error:
+                raise StoreError(f"{path}: {error.strerror or error}") from None
+            yield path
+
+
+def _file_name(label: str) -> str:
+    """A part of a file's name, made of a label that may hold anything."""
+    return re.sub(r"[^\w.=]+", "-", label).strip("-")[:120]

@@ -1,0 +1,97 @@
+"""A browser, and reports to look at in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from results import report
+from results.store import Store
+from tests.results.made_up import fill, make_run
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.fail("the report is tested in Chromium: install it (apt install chromium), or set CHROMIUM to its path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Two experiments and a sweep; PyTorch's compiler does other work in one, and MindSpore is missing in the other."""
+    store = fill(tmp_path_factory.mktemp("results"))
+    rung = {"status": "not-equivalent", "comparable": False, "rung": "loss curve", "reason": "off at step 7"}
+    for round_ in (1, 2, 3):
+        store.append(make_run(100 + round_, "experiment-0", ("pytorch", "cheat"), round_, **rung))
+    failed = {"status": "failed", "comparable": None, "phase": "import", "reason": "no module named mindspore"}
+    store.append(make_run(110, "experiment-1", ("mindspore", "pynative"), 1, **failed))
+    (store.folder / "logs").mkdir()
+    (store.folder / "logs" / "s-00110.log").write_text("ModuleNotFoundError: the last words\n")
+    number = 200
+    for size in (16, 64):
+        point = {"point": f"batch_size={size}", "experiment_hash": f"hash {size}"}
+        for round_ in (1, 2):
+            for cell in (("jax", "jit"), ("pytorch", "eager")):
+                number += 1
+                store.append(make_run(number, "swept", cell, round_, **point))
+    return store
+
+
+@pytest.fixture(scope="session")
+def address(store: Store) -> str:
+    path = store.folder / report.PAGE
+    report.write(report.read(store.folder), path)
+    return path.as_uri()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The report, ready; it fails the test if the page asks for anything or complains about anything."""
+    context = browser.new_context(offline=True, permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: complaints.append(request.url) if is_foreign(request.url) else None)
+    open_(page, address)
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def is_foreign(url: str) -> bool:
+    return not url.startswith(("file:", "data:", "blob:"))
+
+
+def open_(page: Page, address: str) -> None:
+    page.goto(address)
+    page.wait_for_selector("body[data-ready=yes]")
+
+
+def table_of(page: Page, column: str) -> list[str]:
+    """The visible texts of a column of the table."""
+    headings = [text.strip() for text in page.locator("#cells thead tr").first.locator("th").all_inner_texts()]
+    return page.locator(f"#cells tbody tr td:nth-child({headings.index(column) + 1})").all_inner_texts()
+
+
