@@ -29,7 +29,7 @@ JUDGE_BUDGET = 12.0
 REPEATS = 5
 """Rounds, unless the options say otherwise."""
 
-TURNS = 30
+TURNS = 20
 """Timed windows of each worker in a round, unless the options say otherwise."""
 
 

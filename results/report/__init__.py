@@ -1,9 +1,9 @@
 """The report: one HTML page without network, and its charts as pictures."""
 
 from results.report.page import write
-from results.report.panels import panels, read
+from results.report.panels import read
 
 PAGE = "report.html"
 """Its name in a results folder."""
 
-__all__ = ["PAGE", "panels", "read", "write"]
+__all__ = ["PAGE", "read", "write"]

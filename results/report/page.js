@@ -165,6 +165,12 @@ let views = [];
 const shownCells = () =>
   rowsShown().filter((row) => row.panel === Number(state.panel)).map((row) => row.cell);
 
+/** The rows of a table that came as columns, whose cells came as numbers. */
+function asRows({ cell, ...columns }, cells) {
+  const names = Object.keys(columns);
+  return cell.map((number, row) => ({ ...cells[number], ...Object.fromEntries(names.map((name) => [name, columns[name][row]])) }));
+}
+
 function filterCharts() {
   const cells = shownCells();
   for (const view of views) view.signal("shown", cells).runAsync();
@@ -176,15 +182,19 @@ async function drawCharts() {
   byId("charts").replaceChildren();
   const cells = shownCells();
   const mine = state.panel;
-  const drawn = data.panels[Number(mine)].charts.map(async ({ name, spec, datasets }) => {
-    const { title, caption } = data.charts[name];
+  const panel = data.panels[Number(mine)];
+  const datasets = Object.fromEntries(Object.entries(panel.tables).map(([name, table]) => [name, asRows(table, panel.cells)]));
+  const drawn = panel.charts.map(async (name) => {
+    const { title, caption, row_per_cell: rowPerCell, spec } = data.charts[name];
     const figure = element("figure", "", { id: `chart-${name}` });
     const drawing = element("div", "", { class: "drawing", tabindex: "0", role: "region", "aria-label": title });
     figure.append(element("h3", title), drawing, element("figcaption", caption));
     byId("charts").append(figure);
-    const options = { renderer: "svg", actions: false, logLevel: vega.Error, theme: dark.matches ? "dark" : undefined, config: { background: "transparent" } };
-    const { view } = await vegaEmbed(drawing, { ...data.specs[spec], datasets }, options);
-    await view.signal("shown", cells).runAsync();
+    const size = rowPerCell ? { height: data.row_height * panel.cells.length } : {};
+    const params = [{ name: "shown", value: cells }];
+    const config = { background: "transparent", axis: { gridColor: "#80808040" } };
+    const options = { renderer: "svg", actions: false, theme: dark.matches ? "dark" : undefined, config };
+    const { view } = await vegaEmbed(drawing, { ...spec, ...size, params, datasets }, options);
     return view;
   });
   const made = await Promise.all(drawn);
@@ -220,6 +230,11 @@ byId("clear").addEventListener("click", () => {
   for (const input of document.querySelectorAll("tr.filters input")) input.value = "";
   table.search("").draw();
 });
-dark.addEventListener("change", drawCharts);
+const followScheme = () => document.documentElement.classList.toggle("dark", dark.matches); // the table's own style
+followScheme();
+dark.addEventListener("change", () => {
+  followScheme();
+  drawCharts();
+});
 await drawCharts();
 document.body.setAttribute("data-ready", "yes");

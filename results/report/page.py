@@ -19,8 +19,9 @@ import vl_convert
 
 from results import metrics
 from results.advice import advice
-from results.report.charts import CHARTS, specification
-from results.report.panels import Panel, Results, label, panels
+from results.report.charts import CHARTS, ROW_HEIGHT, Chart, drawn, specification
+from results.report.panels import Results, label
+from results.report.rows import chart_tables
 from results.statistics import BASELINE, GROUP, Ratio, compare_all
 from results.tables import write_text
 
@@ -50,15 +51,13 @@ def write(results: Results, path: Path, baseline: tuple[str, str] = BASELINE) ->
 
 def render(results: Results, baseline: tuple[str, str] = BASELINE) -> str:
     """Make the HTML page; ``baseline`` is what ratios are taken against until the reader picks another cell."""
-    found = panels(results)
-    ratios = _ratios(results, baseline)
-    sessions = list(dict.fromkeys(results.runs["session"]))
     runs = results.runs
+    sessions = list(dict.fromkeys(runs["session"]))
     bad = runs[(runs["status"] != "ok") | runs["comparable"].eq(False)]
     return template("page.html.jinja").render(
         title=f"lockstep: {', '.join(dict.fromkeys(runs['experiment']))}"[:120],
-        subtitle=f"{len(runs)} runs of {_count(len(found), 'comparison')}, {_count(len(sessions), 'session')}: "
-        f"{', '.join(sessions[:5])}; {runs['machine'].iloc[0].get('cpu', '')}",
+        subtitle=f"{len(runs)} runs of {_count(len(results.labels), 'comparison')}, "
+        f"{_count(len(sessions), 'session')}: {', '.join(sessions[:5])}; {runs['machine'].iloc[0].get('cpu', '')}",
         advice=advice(runs),
         metrics=metrics.METRICS,
         problems=list(_problems(bad.head(MOST_PROBLEMS), results.folder)),
@@ -66,7 +65,7 @@ def render(results: Results, baseline: tuple[str, str] = BASELINE) -> str:
         commands=list(dict.fromkeys(runs["command"].dropna())),
         facts=_facts(runs),
         experiments=_experiments(runs),
-        data=_script_safe(_data(found, ratios, baseline)),
+        data=_script_safe(_data(results, baseline)),
         **_scripts(),
     )
 
@@ -99,32 +98,50 @@ def _script_safe(data: Any) -> str:
 # --- the data of the page's script ---------------------------------------------------------------------------------
 
 
-def _data(found: Sequence[Panel], ratios: dict[tuple[Any, ...], Any], baseline: tuple[str, str]) -> dict[str, Any]:
-    specs: dict[str, int] = {}
-    rows: list[dict[str, Any]] = []
-    described = []
-    for panel in found:
-        own = _rows(panel)
-        rows += own
-        described.append(
+def _data(results: Results, baseline: tuple[str, str]) -> dict[str, Any]:
+    tables = chart_tables(results)
+    ratios = _ratios(results, baseline)
+    rows = _rows(results, tables["intervals"])
+    rows_of = dict(iter(rows.groupby("panel")))
+    parts = {name: dict(iter(table.groupby("panel"))) for name, table in tables.items()}
+    panels = []
+    for panel, name in enumerate(results.labels):
+        cells = rows_of[panel][["cell", "backend", "mode", "why"]].to_dict("records")
+        own = {name: part.get(panel, tables[name].iloc[:0]) for name, part in parts.items()}
+        numbers = {cell["cell"]: number for number, cell in enumerate(cells)}
+        panels.append(
             {
-                "label": panel.label,
-                "ratios": ratios.get(tuple(panel.runs.iloc[0][GROUP]), {}),
-                "left_out": [f"{row['cell']}: left out of every ratio, {row['why']}" for row in own if row["why"]],
-                "charts": _charts(panel, specs),
+                "label": name,
+                "cells": [{name: cell[name] for name in ("cell", "backend", "mode")} for cell in cells],
+                "left_out": [f"{cell['cell']}: left out of every ratio, {cell['why']}" for cell in cells if cell["why"]],
+                "ratios": ratios.get(panel, {}),
+                "charts": [chart.name for chart in drawn(own)],
+                "tables": {name: _by_column(table, numbers) for name, table in own.items()},
             }
         )
-    cells = list(dict.fromkeys(row["cell"] for row in rows))
+    names = list(dict.fromkeys(rows["cell"]))
     default = " ".join(baseline)
     return {
         "columns": [{"key": key, "title": title, "number": number} for key, title, number in _columns()],
-        "rows": [_finite({name: value for name, value in row.items() if name != "why"}) for row in rows],
-        "panels": described,
-        "specs": [json.loads(spec) for spec in specs],
-        "charts": {chart.name: {"title": chart.title, "caption": chart.caption} for chart in CHARTS},
-        "baselines": cells,
-        "baseline": default if default in cells else cells[0],
+        "rows": [_finite(row) for row in rows.drop(columns="why").to_dict("records")],
+        "panels": panels,
+        "charts": {chart.name: _chart(chart, results) for chart in CHARTS},
+        "row_height": ROW_HEIGHT,
+        "baselines": names,
+        "baseline": default if default in names else names[0],
     }
+
+
+def _by_column(table: pd.DataFrame, numbers: dict[str, int]) -> dict[str, list[Any]]:
+    """The values of each column; the page knows backend and mode of a cell by its number."""
+    columns = table.drop(columns=["panel", "backend", "mode"]).to_dict("list")
+    columns["cell"] = [numbers[cell] for cell in columns["cell"]]
+    return {str(name): _finite_value(values) for name, values in columns.items()}
+
+
+def _chart(chart: Chart, results: Results) -> dict[str, Any]:
+    spec = specification(chart, list(results.runs["backend"]))
+    return {"title": chart.title, "caption": chart.caption, "row_per_cell": chart.row_per_cell, "spec": spec}
 
 
 def _columns() -> Iterator[tuple[str, str, bool]]:
@@ -138,48 +155,71 @@ def _columns() -> Iterator[tuple[str, str, bool]]:
     yield "status", "status", False
 
 
-def _rows(panel: Panel) -> list[dict[str, Any]]:
-    """A row per cell of the panel, over all its runs: texts, and pairs of number and text."""
-    intervals = panel.throughputs.set_index("cell")
-    rows = []
-    for cell, runs in panel.runs.groupby("cell", sort=False):
-        row: dict[str, Any] = {key: str(runs[key].iloc[0]) for key in TEXT_COLUMNS}
-        ok = runs[runs["status"] == "ok"]
-        for metric in metrics.METRICS:
-            value = ok[metric.column].astype(float).median()
-            row[metric.column] = [value, metric.written(value)]
-        if cell in intervals.index:
-            value, low, high = (intervals.loc[cell, name] for name in ("samples_per_second", "low", "high"))
-            written = metrics.THROUGHPUT.written
-            row[metrics.THROUGHPUT.column] = [value, f"{written(value)} ({written(low)} to {written(high)})"]
-        counts = ", ".join(f"{count} {status}" for status, count in runs["status"].value_counts().items())
-        row |= {"cell": str(cell), "panel": panel.number, "work": _work(runs), "status": counts}
-        row["why"] = "" if cell in intervals.index else f"{row['work']}; runs: {counts}"
-        rows.append(row)
-    return rows
+def _rows(results: Results, intervals: pd.DataFrame) -> pd.DataFrame:
+    """A row per cell, over all its runs: texts, and pairs of number and text; ``why`` it is left out of ratios."""
+    runs, key = results.runs, ["panel", "cell"]
+    cells = runs.groupby(key, sort=False)
+    ok = runs[runs["status"] == "ok"]
+    columns = [metric.column for metric in metrics.METRICS]
+    medians = ok.astype(dict.fromkeys(columns, float)).groupby(key)[columns].median()
+    rows = cells[list(TEXT_COLUMNS)].first().astype(str).join(medians)
+    rows = rows.join(intervals.set_index(key)[["throughput", "low", "high"]])
+    for metric in metrics.METRICS:
+        rows[metric.column] = [[value, metric.written(value)] for value in rows[metric.column]]
+    compared = rows["throughput"].notna()
+    rows.loc[compared, metrics.THROUGHPUT.column] = pd.Series(
+        [[row.throughput, _with_interval(row)] for row in rows[compared].itertuples()], rows.index[compared]
+    )
+    for index, runs_of_cell in ok[ok["compiler_cache"] != ""].groupby(key):
+        rows.at[index, metrics.FIRST_STEP.column] = _first_step(runs_of_cell)
+    counts = runs.groupby([*key, "status"], sort=False).size()
+    texts = pd.Series([f"{count} {status}" for (_, _, status), count in counts.items()], counts.index)
+    rows["status"] = texts.groupby(level=key).agg(", ".join)
+    rows["work"] = _work(runs, key)
+    rows["why"] = (rows["work"] + "; runs: " + rows["status"]).where(~compared, "")
+    return rows.drop(columns=["throughput", "low", "high"]).reset_index()
 
 
-def _work(runs: pd.DataFrame) -> str:
-    """The badge of the ladder."""
-    if runs["comparable"].eq(False).any():
-        rungs = runs.loc[runs["comparable"].eq(False), "rung"].replace("", "cross-checks")
-        return f"no: {rungs.iloc[0]}"
-    return "yes" if runs["comparable"].eq(True).any() else "not proved"
+def _with_interval(row: Any) -> str:
+    value, low, high = map(metrics.THROUGHPUT.written, (row.throughput, row.low, row.high))
+    return f"{value} ({low} to {high})"
 
 
-def _ratios(results: Results, baseline: tuple[str, str]) -> dict[tuple[Any, ...], dict[str, dict[str, Any]]]:
-    """By comparison, baseline and cell: the ratio, how it is written, and the sentence about it; the default first."""
+def _work(runs: pd.DataFrame, key: list[str]) -> pd.Series:
+    """The badge of the ladder, by cell."""
+    rungs = "no: " + runs["rung"].replace("", "cross-checks")
+    badges = rungs.where(runs["comparable"].eq(False), runs["comparable"].eq(True).map({True: "yes", False: ""}))
+    # What did other work even once is not equal, whatever its other runs did.
+    worst = badges.groupby([runs[name] for name in key], sort=False).agg(
+        lambda own: next((badge for badge in own if badge.startswith("no")), next((badge for badge in own if badge), ""))
+    )
+    return worst.replace("", "not proved")
+
+
+def _first_step(ok: pd.DataFrame) -> list[Any]:
+    """What is usual, and what the processes took that found nothing compiled."""
+    metric = metrics.FIRST_STEP
+    cold = ok["compiler_cache"] == "cold"
+    seconds = ok[metric.column].astype(float)
+    if cold.all() or not cold.any():
+        return [seconds.median(), metric.written(seconds.median())]
+    warm = seconds[~cold].median()
+    return [warm, f"{metric.written(warm)} (with a cold cache {metric.written(seconds[cold].median())})"]
+
+
+def _ratios(results: Results, baseline: tuple[str, str]) -> dict[int, dict[str, dict[str, Any]]]:
+    """By panel, baseline and cell: the ratio, how it is written, and the sentence about it; the default first."""
     compared = compare_all(results.runs, results.windows)
-    found: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    compared = compared.merge(results.runs[["panel", *GROUP]].drop_duplicates(), on=GROUP)
+    found: dict[int, dict[str, dict[str, Any]]] = {}
     default = " ".join(baseline)
     row: Any
     for row in compared.itertuples():
-        key = tuple(getattr(row, name) for name in GROUP)
         against, cell = f"{row.baseline_backend} {row.baseline_mode}", f"{row.backend} {row.mode}"
         entry = _ratio_entry(cell, against, Ratio(row.ratio, row.low, row.high), row.note)
-        found.setdefault(key, {}).setdefault(against, {})[cell] = entry
+        found.setdefault(row.panel, {}).setdefault(against, {})[cell] = entry
     return {
-        key: {name: by[name] for name in sorted(by, key=lambda name: name != default)} for key, by in found.items()
+        panel: {name: by[name] for name in sorted(by, key=lambda name: name != default)} for panel, by in found.items()
     }
 
 
@@ -195,21 +235,6 @@ def _ratio_entry(cell: str, against: str, ratio: Ratio, note: str) -> dict[str, 
             sentence = f"Nobody can tell whether {cell} or {against} trains faster: {ratio.value:.2f}x{interval or ', one round'}"
         sentence += f"; same losses within rounding{settings}."
     return _finite({"ratio": ratio.value, "text": f"{ratio.value:.2f}x{interval}", "sentence": sentence, "sure": sure})
-
-
-def _charts(panel: Panel, specs: dict[str, int]) -> list[dict[str, Any]]:
-    """The panel's charts; what they have in common with those of other panels is written once, in ``specs``."""
-    described = []
-    cells = list(dict.fromkeys(panel.runs["cell"]))
-    for chart in CHARTS:
-        drawn = chart.draw(panel)
-        if drawn is None:
-            continue
-        spec = specification(drawn, cells)
-        datasets = spec.pop("datasets")
-        place = specs.setdefault(json.dumps(spec, allow_nan=False), len(specs))
-        described.append({"name": chart.name, "spec": place, "datasets": datasets})
-    return described
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:

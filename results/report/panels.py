@@ -1,4 +1,8 @@
-"""What a report is drawn from: the tables of some sessions, cut into one panel per comparison."""
+"""What a report is drawn from: the tables of some sessions, and how they are cut into comparisons.
+
+Everything is computed for all comparisons at once and cut afterwards: a report of thousands of runs has hundreds of
+comparisons.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from results.statistics import GROUP, throughputs
+from results.statistics import GROUP
 from results.store import Store, StoreError
 
 
 @dataclass(frozen=True)
 class Results:
-    """The tables of the chosen sessions of one store."""
+    """The tables of the chosen sessions of one store.
+
+    Besides their own columns, ``runs`` has ``cell`` (backend and mode) and ``panel``, the number of the comparison
+    that the run belongs to.
+    """
 
     folder: Path
     runs: pd.DataFrame
@@ -23,28 +31,9 @@ class Results:
     steps: pd.DataFrame
 
     @property
-    def details(self) -> tuple[pd.DataFrame, ...]:
-        """The tables below the runs."""
-        return self.epochs, self.windows, self.steps
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One comparison: the cells that may be compared with each other, in all their rounds.
-
-    Every table has the columns ``run`` and ``cell``; a cell is named by its backend and mode.
-    """
-
-    number: int
-    label: str
-    runs: pd.DataFrame
-    epochs: pd.DataFrame
-    windows: pd.DataFrame
-    steps: pd.DataFrame
-    throughputs: pd.DataFrame
-    """Of each cell, with its interval."""
-    sweep: pd.DataFrame
-    """The runs of all points of the sweep that the panel is a point of; empty without one."""
+    def labels(self) -> list[str]:
+        """What the comparisons are called, by number."""
+        return [label(run) for _, run in self.runs.drop_duplicates("panel").iterrows()]
 
 
 def read(folder: Path, sessions: Sequence[str] = ()) -> Results:
@@ -57,31 +46,14 @@ def read(folder: Path, sessions: Sequence[str] = ()) -> Results:
     for session in sessions:
         if session not in known:
             raise StoreError(f"{folder}: no session {session}; there are {', '.join(known[-10:])}")
-    chosen = runs[runs["session"].isin(sessions or known[-1:])]
+    chosen = runs[runs["session"].isin(sessions or known[-1:])].reset_index(drop=True)
+    chosen["cell"] = chosen["backend"] + " " + chosen["mode"]
+    chosen["panel"] = chosen.groupby(GROUP, sort=False, dropna=False).ngroup()
     tables = [table[table["run"].isin(chosen["run"])] for table in (store.epochs(), store.windows(), store.steps())]
-    return Results(folder, chosen.reset_index(drop=True), *tables)
-
-
-def panels(results: Results) -> list[Panel]:
-    """Cut the tables into comparisons, in the order in which they were run."""
-    runs = results.runs.assign(cell=results.runs["backend"] + " " + results.runs["mode"])
-    runs["panel"] = runs.groupby(GROUP, sort=False, dropna=False).ngroup()
-    speeds = throughputs(runs, results.windows)
-    speeds["cell"] = speeds["backend"] + " " + speeds["mode"]
-    speeds = speeds.merge(runs[["panel", *GROUP]].drop_duplicates(), on=GROUP)
-    details = [table.merge(runs[["run", "cell", "panel"]], on="run") for table in results.details]
-    parts = [(dict(iter(table.groupby("panel"))), table.iloc[:0]) for table in (*details, speeds)]
-    sweeps = dict(iter(runs[runs["point"] != ""].groupby(["session", "experiment", "device"])))
-    found = []
-    for number, group in runs.groupby("panel"):
-        first = group.iloc[0]
-        sweep = sweeps.get((first["session"], first["experiment"], first["device"]), runs.iloc[:0])
-        tables = [part.get(number, empty) for part, empty in parts]
-        found.append(Panel(int(str(number)), label(first), group, *tables, sweep))
-    return found
+    return Results(folder, chosen, *tables)
 
 
 def label(run: pd.Series) -> str:
-    """What a comparison is called."""
+    """What the comparison of a run is called."""
     name = f"{run['experiment']} {run['point']}".strip()
     return f"{name} on {run['device']}, {run['threads_asked']} threads, {run['precision_asked']}"

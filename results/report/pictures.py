@@ -9,8 +9,9 @@ from typing import Literal
 
 import vl_convert
 
-from results.report.charts import CHARTS, specification
-from results.report.panels import Results, panels
+from results.report.charts import CHARTS, ROW_HEIGHT, drawn, specification
+from results.report.panels import Results
+from results.report.rows import chart_tables
 from results.store import StoreError
 
 NAMES = tuple(chart.name for chart in CHARTS)
@@ -22,21 +23,24 @@ SCALE = 2
 """Pixels of a PNG file per pixel of the chart, for sharp text."""
 
 
-def draw(
-    results: Results, folder: Path, form: Literal["svg", "png"], names: Sequence[str] = ()
-) -> Iterator[Path]:
+def draw(results: Results, folder: Path, form: Literal["svg", "png"], names: Sequence[str] = ()) -> Iterator[Path]:
     """Draw the named charts, or all, of every comparison; yield the paths. Raises StoreError if one can't be written."""
-    for panel in panels(results):
-        cells = list(dict.fromkeys(panel.runs["cell"]))
-        for chart in CHARTS:
-            drawn = chart.draw(panel) if not names or chart.name in names else None
-            if drawn is None:
+    tables = chart_tables(results)
+    for panel, label in enumerate(results.labels):
+        own = {name: table[table["panel"] == panel] for name, table in tables.items()}
+        runs = results.runs[results.runs["panel"] == panel]
+        cells = list(dict.fromkeys(runs["cell"]))
+        for chart in drawn(own):
+            if names and chart.name not in names:
                 continue
-            spec = specification(drawn, cells)
-            spec["title"] = f"{chart.title}: {panel.label}"
+            spec = specification(chart, list(runs["backend"]))
+            spec |= {"title": f"{chart.title}: {label}", "params": [{"name": "shown", "value": cells}]}
+            spec["datasets"] = {name: table.to_dict("records") for name, table in own.items()}
+            if chart.row_per_cell:
+                spec["height"] = ROW_HEIGHT * len(cells)
             if spec.get("width") == "container":
                 spec["width"] = WIDTH
-            path = folder / f"{chart.name}-{_file_name(panel.label)}.{form}"
+            path = folder / f"{chart.name}-{_file_name(label)}.{form}"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 if form == "svg":

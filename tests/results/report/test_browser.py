@@ -22,6 +22,10 @@ def fragment(page: Page) -> str:
     return str(page.evaluate("location.hash"))
 
 
+def open_all(page: Page) -> None:
+    page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+
+
 def choose(page: Page, control: str, label: str) -> None:
     page.locator(f"#{control}").select_option(label=label)
 
@@ -60,13 +64,14 @@ def test_a_sweep_is_a_curve_with_the_peak_of_the_machine(page: Page) -> None:
     choose(page, "panel", "swept batch_size=16 on cpu, 3 threads, float32")
     page.wait_for_selector("#charts[data-drawn='2']")
     assert marks(page, "scaling", "line") == 2 + 2 + 1
-    assert "batch_size" in page.locator("#chart-scaling svg").text_content()
+    assert "the machine's peak" in page.locator("#chart-scaling svg").text_content()
 
 
 def test_a_click_on_a_heading_sorts_by_numbers(page: Page) -> None:
     page.locator("#cells thead th", has_text="throughput").click()
-    figures = [float(text.split()[0].replace(",", "")) for text in table_of(page, "throughput, samples/s")]
-    assert len(figures) > 5
+    texts = table_of(page, "throughput, samples/s")
+    figures = [float(text.split()[0].replace(",", "")) for text in texts if text != "-"]
+    assert len(figures) == len(texts) - 2, "those of cells that failed or did other work"
     assert figures == sorted(figures)
     assert "order=train_samples_per_second+asc" in fragment(page)
 
@@ -129,8 +134,7 @@ def test_the_table_can_be_copied(page: Page) -> None:
 
 def test_what_is_missing_or_failed_is_told_with_its_reason_and_its_log(page: Page) -> None:
     section = page.locator("section", has=page.locator("#problems"))
-    for summary in section.locator("details:not([open]) summary").all():
-        summary.click()
+    open_all(page)
     text = section.inner_text()
     assert "off at step 7" in text
     assert "loss curve" in text
@@ -141,7 +145,7 @@ def test_what_is_missing_or_failed_is_told_with_its_reason_and_its_log(page: Pag
 
 def test_how_it_was_measured_can_be_repeated(page: Page) -> None:
     section = page.locator("section", has=page.locator("#method"))
-    page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+    open_all(page)
     text = section.inner_text()
     for part in ("lockstep run experiment-0", "A processor", "jax 1.0", "hash of experiment-0", "batch_size = 32"):
         assert part in text
@@ -151,7 +155,7 @@ def test_how_it_was_measured_can_be_repeated(page: Page) -> None:
 def test_nothing_keeps_people_out(page: Page, scheme: str) -> None:
     """No serious finding of axe-core, in both colour schemes."""
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+    open_all(page)
     page.wait_for_timeout(300)  # the charts are drawn again
     found = Axe().run(page).response["violations"]
     serious = [item for item in found if item["impact"] in ("serious", "critical")]
@@ -182,9 +186,9 @@ def test_it_can_be_used_with_the_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Filter mode"
     assert set(table_of(page, "backend")) == {"jax"}
-    page.locator("#cells thead th", has_text="mode").focus()
+    page.locator("#cells thead th", has_text="mode").locator("[tabindex='0']").focus()
     page.keyboard.press("Enter")
-    assert "order=mode+asc" in fragment(page)
+    page.wait_for_function("location.hash.includes('order=mode+asc')")
 
 
 def test_on_paper_nothing_is_hidden_behind_a_control(page: Page) -> None:

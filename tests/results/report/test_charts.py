@@ -1,0 +1,96 @@
+"""Every chart shows what it says, in the same colours, and is left out where there is nothing to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from results import report
+from results.report import pictures
+from results.report.charts import CHARTS, KNOWN_BACKENDS, PALETTE, colours, drawn
+from results.report.rows import chart_tables
+from results.store import Store
+from tests.results.made_up import CELLS, fill, make_run
+
+BY_NAME = {chart.name: chart for chart in CHARTS}
+
+
+def tables_of(store: Store) -> dict[str, pd.DataFrame]:
+    return chart_tables(report.read(store.folder))
+
+
+def sweep(folder: Path, labels: list[str]) -> Store:
+    store = Store(folder)
+    for number, label in enumerate(labels):
+        for place, cell in enumerate((("jax", "jit"), ("pytorch", "eager"))):
+            changes = {"point": label, "experiment_hash": label}
+            store.append(make_run(10 * number + place, "e", cell, 1, **changes))
+    return store
+
+
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name != "scaling"])
+def test_a_chart_is_drawn_from_the_tables_alone(name: str, tmp_path: Path) -> None:
+    store = fill(tmp_path / "results", experiments=1)
+    (path,) = pictures.draw(report.read(store.folder), tmp_path / "plots", "svg", [name])
+    picture = path.read_text()
+    assert BY_NAME[name].title in picture
+    for backend, _ in CELLS:
+        assert backend in picture
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_chart_without_data_is_left_out(name: str, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    nothing = {"losses": make_run(1, "e", ("jax", "jit"), 1).losses[:0], "epoch_rows": [], "window_rows": []}
+    bare = make_run(1, "e", ("jax", "jit"), 1, status="failed", comparable=None, confusion=None, **nothing)
+    bare.train_samples_per_second = None
+    for column in vars(bare):
+        if column.endswith("_seconds"):
+            setattr(bare, column, None)
+    store.append(bare)
+    assert BY_NAME[name] not in drawn(tables_of(store))
+
+
+def test_a_backend_has_one_colour_whoever_is_beside_it() -> None:
+    alone, together = colours(["pytorch"]).to_dict(), colours([*KNOWN_BACKENDS, "mine"]).to_dict()
+    assert alone["range"] == [together["range"][together["domain"].index("pytorch")]]
+    assert len(set(together["range"])) == 5
+    assert set(together["range"]) <= set(PALETTE)
+
+
+def test_scaling_has_every_framework_and_the_peak(tmp_path: Path) -> None:
+    store = sweep(tmp_path / "results", ["batch_size=16", "batch_size=64", "batch_size=256"])
+    paths = list(pictures.draw(report.read(store.folder), tmp_path / "plots", "svg", ["scaling"]))
+    assert len(paths) == 3, "one for each comparison"
+    for text in ("jax", "pytorch", "GFLOP/s, and the machine", "batch_size", "200"):
+        assert text in paths[0].read_text()
+
+
+def test_only_points_with_the_same_other_keys_are_one_curve(tmp_path: Path) -> None:
+    store = sweep(tmp_path, [f"sgd.nesterov={flag}, threads={count}" for flag in ("True", "False") for count in (1, 2)])
+    rows = tables_of(store)["sweep"]
+    assert list(rows.groupby("panel").size()) == [2 * 2] * 4
+    assert list(rows["x"].unique()) == [1, 2]
+
+
+@pytest.mark.parametrize("labels", [[""], ["input=resident", "input=loader"], ["batch_size=16"]])
+def test_without_a_sweep_over_numbers_there_is_no_scaling(labels: list[str], tmp_path: Path) -> None:
+    assert BY_NAME["scaling"] not in drawn(tables_of(sweep(tmp_path, labels)))
+
+
+def test_a_long_curve_is_thinned(tmp_path: Path) -> None:
+    run = make_run(1, "e", ("jax", "jit"), 1)
+    run.losses = run.losses.repeat(1000)
+    store = Store(tmp_path)
+    store.append(run)
+    rows = tables_of(store)["steps"]
+    assert 150 <= len(rows) <= 250
+    assert rows["step"].iloc[0] == 1
+
+
+def test_a_picture_can_be_pixels(tmp_path: Path) -> None:
+    store = fill(tmp_path / "results", experiments=1, rounds=1)
+    (path,) = pictures.draw(report.read(store.folder), tmp_path / "plots", "png", ["phases"])
+    assert path.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,128 @@
+"""What is written into the page: everything escaped, nothing too large, and the same figures as everywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from results import report
+from results.metrics import METRICS
+from results.report.page import render
+from results.statistics import compare
+from results.store import Store, StoreError
+from tests.results.made_up import CELLS, fill, make_run
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\u2028`'\"&"
+
+
+def page_of(store: Store) -> str:
+    return render(report.read(store.folder))
+
+
+def data_of(html: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+class Elements(HTMLParser):
+    """Counts elements, and keeps the text outside of scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.counts: dict[str, int] = {}
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+
+
+def test_every_text_that_is_not_ours_is_escaped(tmp_path: Path) -> None:
+    good, bad = Store(tmp_path / "good"), Store(tmp_path / "bad")
+    for store, text in ((good, "harmless"), (bad, EVIL)):
+        evil: dict[str, Any] = {
+            "point": f"batch_size={text}",
+            "reason": text,
+            "rung": text,
+            "phase": text,
+            "device": text,
+            "framework": text,
+            "command": text,
+            "session": text,
+            "status": "failed",
+            "machine": {"host": text, text: text},
+            "settings": {text: text},
+            "experiment_json": json.dumps({text: text}),
+        }
+        store.append(make_run(1, text, (text, text), 1, **evil))
+        (store.folder / "logs").mkdir()
+        (store.folder / "logs" / "s-00001.log").write_text(text)
+    harmless, html = page_of(good), page_of(bad)
+    assert Elements(html).counts == Elements(harmless).counts
+    assert "<script>alert" not in html
+    assert "<img src=x" not in html
+    assert data_of(html)["rows"][0]["experiment"] == EVIL, "it is text, and all of it"
+
+
+def test_the_ratios_are_those_of_the_verdicts(tmp_path: Path) -> None:
+    store = fill(tmp_path, experiments=1)
+    data = data_of(page_of(store))
+    found = data["panels"][0]["ratios"]["pytorch eager"]
+    for row in compare(store.runs(), store.windows()).to_dict("records"):
+        assert found[f"{row['backend']} {row['mode']}"]["ratio"] == pytest.approx(row["ratio"])
+    assert len(data["panels"][0]["ratios"]) == len(CELLS), "any cell can be the baseline"
+    assert [column["key"] for column in data["columns"] if column["number"]][0] == METRICS[0].column
+
+
+def test_a_warm_compiler_cache_is_told_from_a_cold_one(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for round_, (cache, seconds) in enumerate([("cold", 9.0), ("warm", 0.2), ("warm", 0.4)], start=1):
+        store.append(
+            make_run(round_, "e", ("pytorch", "compile"), round_, compiler_cache=cache, first_step_seconds=seconds)
+        )
+    (row,) = data_of(page_of(store))["rows"]
+    assert row["first_step_seconds"] == [pytest.approx(0.3), "0.30 (with a cold cache 9.00)"]
+
+
+def test_the_experiment_on_the_page_can_be_run(tmp_path: Path) -> None:
+    found = re.search(r'aria-label="Experiment file">(.*?)</pre>', page_of(fill(tmp_path, experiments=1)), re.DOTALL)
+    assert found
+    assert tomllib.loads(found[1]) == {"batch_size": 32}
+
+
+def test_a_session_without_a_single_good_run_has_a_page(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(
+        make_run(1, "e", ("jax", "jit"), 1, status="failed", comparable=None, epoch_rows=[], window_rows=[], log="no")
+    )
+    assert data_of(page_of(store))["rows"][0]["work"] == "not proved"
+
+
+def test_no_results_no_session_and_no_place_are_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no results there yet"):
+        report.read(tmp_path / "nothing")
+    store = fill(tmp_path / "some", experiments=1, rounds=1)
+    with pytest.raises(StoreError, match=r"no session t; there are s"):
+        report.read(store.folder, ["t"])
+    with pytest.raises(StoreError, match="No such file or directory"):
+        report.write(report.read(store.folder), tmp_path / "missing" / "report.html")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(min_size=1), number=st.floats(), status=st.sampled_from(["ok", "failed", "diverged"]))
+def test_whatever_a_run_holds_there_is_a_page(
+    text: str, number: float, status: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = Store(tmp_path_factory.mktemp("any"))
+    changes = {"status": status, "reason": text, "test_loss": number, "first_step_seconds": number, "settings": {text: text}}
+    store.append(make_run(1, text, (text, text), 1, **changes))
+    assert data_of(page_of(store))["rows"][0]["experiment"] == text
