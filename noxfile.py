@@ -63,6 +63,13 @@ def overhead(session: nox.Session) -> None:
 
 
 @nox.session
+def scale(session: nox.Session) -> None:
+    """Measure how long the report of 10 000 runs takes to write, to open and to filter; '-- --help': options."""
+    session.install("-e", ".", "--group", "dev")
+    _become(session, "python", "-m", "tests.scale", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and types."""
     session.install("-e", ".", "--group", "dev", "--group", "lint")

@@ -187,7 +187,8 @@ def table(
         Path | None, typer.Option(metavar="FILE", help="Write to a file instead of the terminal.")
     ] = None,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the newest session, one row per cell with its verdict, as Markdown.")
+        bool,
+        typer.Option("--markdown", help="Print the newest session, one row per cell with its verdict, as Markdown."),
     ] = False,
     results: Results = RESULTS,
 ) -> None:

@@ -58,7 +58,9 @@ TIME_TO_ACCURACY = Metric(
     ".2f",
     "training until the first epoch that reached the target of --target-accuracy, compilation included",
 )
-FIRST_STEP = Metric("first_step_seconds", "first step", "s", "lower", ".2f", "the first training step, with compilation")
+FIRST_STEP = Metric(
+    "first_step_seconds", "first step", "s", "lower", ".2f", "the first training step, with compilation"
+)
 PEAK_MEMORY = Metric(
     "peak_memory_bytes", "peak memory", "MiB", "lower", ",.0f", "largest resident size of the process", 2**-20
 )

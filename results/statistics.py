@@ -11,7 +11,7 @@ for the levels; Georges, Buytaert and Eeckhout, "Statistically rigorous Java per
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -132,7 +132,7 @@ class _Group:
     """Backend and mode of each."""
     logs: NDArray[np.float64]
     """Log of the throughput ``[cells, rounds, turns]``, NaN where no window counts."""
-    settings: list[dict[str, Any]]
+    settings: list[dict[Hashable, Any]]
     """Effective settings of each cell."""
 
     def against(self, baseline: int) -> list[dict[str, Any]]:
@@ -166,7 +166,7 @@ def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
         yield _Group(key, names, array, cells[["precision", "threads"]].to_dict("records"))
 
 
-def _differences(cell: dict[str, Any], base: dict[str, Any]) -> str:
+def _differences(cell: dict[Hashable, Any], base: dict[Hashable, Any]) -> str:
     """Effective settings in which two cells differ, as far as both backends can tell."""
     return ", ".join(
         f"{name} {cell[name]} against {base[name]}"

@@ -35,9 +35,7 @@ def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     return runs
 
 
-def summary_table(
-    runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE
-) -> pd.DataFrame:
+def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> pd.DataFrame:
     """One row per cell: medians over its runs that are ok, its throughput, and what ``statistics.compare`` found."""
     columns = [metric.column for metric in (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP)]
     rows = []

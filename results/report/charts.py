@@ -201,7 +201,7 @@ CHARTS = (
     Chart(
         "phases",
         "Phases of a process",
-        "Mean over the runs of a cell. The first step holds compilation; a cold compiler cache is in the first round only.",
+        "Mean over the runs of a cell. The first step holds compilation; the first round's compiler cache is cold.",
         "phases",
         "seconds",
         phases,
@@ -247,7 +247,10 @@ def specification(chart: Chart, backends: Sequence[str]) -> dict[str, Any]:
     del found["config"]
     found["params"] = [*found.get("params", []), {"name": "shown", "value": []}]
     if "hconcat" not in found and "facet" not in found:
-        found |= {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}  # of the page's place for it
+        found |= {
+            "width": "container",
+            "autosize": {"type": "fit-x", "contains": "padding"},
+        }  # of the page's place for it
     return found
 
 

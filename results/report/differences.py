@@ -74,11 +74,12 @@ def differences(first: Results, second: Results) -> Iterator[Difference]:
     for cell in ours:
         if cell in theirs:
             pair = ours[cell], theirs[cell]
-            rates = [_log_rates(runs) for runs in pair]
+            first_rates, second_rates = (_log_rates(runs) for runs in pair)
             yield Difference(
                 " ".join(filter(None, cell)),
-                *(_written(logs) for logs in rates),
-                _ratio(*rates),
+                _written(first_rates),
+                _written(second_rates),
+                _ratio(first_rates, second_rates),
                 (_accuracy(pair[0]), _accuracy(pair[1])),
                 list(_differs(*pair)),
             )
@@ -90,7 +91,7 @@ def _cells(runs: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
 
 def _log_rates(runs: pd.DataFrame) -> NDArray[np.float64]:
     good = runs[(runs["status"] == "ok") & runs["comparable"].eq(True)]
-    return np.log(good["train_samples_per_second"].dropna().to_numpy(np.float64))
+    return np.asarray(np.log(good["train_samples_per_second"].dropna().to_numpy(np.float64)))
 
 
 def _ratio(first: NDArray[np.float64], second: NDArray[np.float64]) -> Ratio:
@@ -128,4 +129,6 @@ def _machines(runs: pd.DataFrame) -> set[str]:
 
 def _machine(machine: dict[str, Any]) -> str:
     """What a timing depends on: another run on the same machine is written the same."""
-    return ", ".join(f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in machine.items())
+    return ", ".join(
+        f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in machine.items()
+    )

@@ -6,7 +6,7 @@ import base64
 import importlib.resources
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def _scripts() -> dict[str, str]:
     tables = importlib.resources.files(itables) / "html"
     return {
         "script": (OWN / "page.js").read_text("utf-8"),
-        "vega": vl_convert.javascript_bundle().replace("</script", "<\\/script"),
+        "vega": vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script"),
         "datatables": base64.b64encode(tables.joinpath("dt_bundle.js").read_bytes()).decode(),
         "table_css": tables.joinpath("dt_bundle.css").read_text("utf-8"),
     }
@@ -102,28 +102,35 @@ def _data(results: Results, baseline: tuple[str, str]) -> dict[str, Any]:
     tables = chart_tables(results)
     ratios = _ratios(results, baseline)
     rows = _rows(results, tables["intervals"])
-    rows_of = dict(iter(rows.groupby("panel")))
+    rows_of: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        rows_of.setdefault(row["panel"], []).append(row)
     parts = {name: dict(iter(table.groupby("panel"))) for name, table in tables.items()}
     panels = []
     for panel, name in enumerate(results.labels):
-        cells = rows_of[panel][["cell", "backend", "mode", "why"]].to_dict("records")
+        cells = rows_of[panel]
+        compared = ratios.get(panel, {})
         own = {name: part.get(panel, tables[name].iloc[:0]) for name, part in parts.items()}
         numbers = {cell["cell"]: number for number, cell in enumerate(cells)}
         panels.append(
             {
                 "label": name,
                 "cells": [{name: cell[name] for name in ("cell", "backend", "mode")} for cell in cells],
-                "left_out": [f"{cell['cell']}: left out of every ratio, {cell['why']}" for cell in cells if cell["why"]],
-                "ratios": ratios.get(panel, {}),
+                "left_out": [
+                    f"{cell['cell']}: left out of every ratio; equal work: {cell['work']}; runs: {cell['status']}"
+                    for cell in cells
+                    if cell["cell"] not in compared
+                ],
+                "ratios": compared,
                 "charts": [chart.name for chart in drawn(own)],
                 "tables": {name: _by_column(table, numbers) for name, table in own.items()},
             }
         )
-    names = list(dict.fromkeys(rows["cell"]))
+    names = list(dict.fromkeys(row["cell"] for row in rows))
     default = " ".join(baseline)
     return {
         "columns": [{"key": key, "title": title, "number": number} for key, title, number in _columns()],
-        "rows": [_finite(row) for row in rows.drop(columns="why").to_dict("records")],
+        "rows": _finite(rows),
         "panels": panels,
         "charts": {chart.name: _chart(chart, results) for chart in CHARTS},
         "row_height": ROW_HEIGHT,
@@ -136,7 +143,8 @@ def _by_column(table: pd.DataFrame, numbers: dict[str, int]) -> dict[str, list[A
     """The values of each column; the page knows backend and mode of a cell by its number."""
     columns = table.drop(columns=["panel", "backend", "mode"]).to_dict("list")
     columns["cell"] = [numbers[cell] for cell in columns["cell"]]
-    return {str(name): _finite_value(values) for name, values in columns.items()}
+    found: dict[str, list[Any]] = _finite(columns)
+    return found
 
 
 def _chart(chart: Chart, results: Results) -> dict[str, Any]:
@@ -155,45 +163,52 @@ def _columns() -> Iterator[tuple[str, str, bool]]:
     yield "status", "status", False
 
 
-def _rows(results: Results, intervals: pd.DataFrame) -> pd.DataFrame:
-    """A row per cell, over all its runs: texts, and pairs of number and text; ``why`` it is left out of ratios."""
-    runs, key = results.runs, ["panel", "cell"]
-    cells = runs.groupby(key, sort=False)
-    ok = runs[runs["status"] == "ok"]
+CELL = ["panel", "cell"]
+
+
+def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row per cell, over all its runs: texts, and pairs of number and text."""
+    runs = results.runs
+    figures = _figures(runs[runs["status"] == "ok"], intervals)
+    statuses = _by_cell(
+        runs, lambda own: ", ".join(f"{n} {status}" for status, n in own["status"].value_counts().items())
+    )
+    work = _by_cell(runs, _work)
+    return [
+        {
+            **{name: str(run[name]) for name in TEXT_COLUMNS},
+            **figures.get((run["panel"], run["cell"]), NO_FIGURES),
+            "panel": run["panel"],
+            "cell": run["cell"],
+            "work": work[run["panel"], run["cell"]],
+            "status": statuses[run["panel"], run["cell"]],
+        }
+        for run in runs.drop_duplicates(CELL)[[*CELL, *TEXT_COLUMNS]].to_dict("records")
+    ]
+
+
+def _by_cell(runs: pd.DataFrame, describe: Callable[[pd.DataFrame], str]) -> dict[tuple[Any, ...], str]:
+    return {key: describe(own) for key, own in runs.groupby(CELL, sort=False)}
+
+
+NO_FIGURES = {metric.column: [None, metric.written(None)] for metric in metrics.METRICS}
+
+
+def _figures(ok: pd.DataFrame, intervals: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, list[Any]]]:
+    """The metrics of each cell: medians over its runs that are ok, and the throughput with its interval."""
     columns = [metric.column for metric in metrics.METRICS]
-    medians = ok.astype(dict.fromkeys(columns, float)).groupby(key)[columns].median()
-    rows = cells[list(TEXT_COLUMNS)].first().astype(str).join(medians)
-    rows = rows.join(intervals.set_index(key)[["throughput", "low", "high"]])
-    for metric in metrics.METRICS:
-        rows[metric.column] = [[value, metric.written(value)] for value in rows[metric.column]]
-    compared = rows["throughput"].notna()
-    rows.loc[compared, metrics.THROUGHPUT.column] = pd.Series(
-        [[row.throughput, _with_interval(row)] for row in rows[compared].itertuples()], rows.index[compared]
-    )
-    for index, runs_of_cell in ok[ok["compiler_cache"] != ""].groupby(key):
-        rows.at[index, metrics.FIRST_STEP.column] = _first_step(runs_of_cell)
-    counts = runs.groupby([*key, "status"], sort=False).size()
-    texts = pd.Series([f"{count} {status}" for (_, _, status), count in counts.items()], counts.index)
-    rows["status"] = texts.groupby(level=key).agg(", ".join)
-    rows["work"] = _work(runs, key)
-    rows["why"] = (rows["work"] + "; runs: " + rows["status"]).where(~compared, "")
-    return rows.drop(columns=["throughput", "low", "high"]).reset_index()
-
-
-def _with_interval(row: Any) -> str:
-    value, low, high = map(metrics.THROUGHPUT.written, (row.throughput, row.low, row.high))
-    return f"{value} ({low} to {high})"
-
-
-def _work(runs: pd.DataFrame, key: list[str]) -> pd.Series:
-    """The badge of the ladder, by cell."""
-    rungs = "no: " + runs["rung"].replace("", "cross-checks")
-    badges = rungs.where(runs["comparable"].eq(False), runs["comparable"].eq(True).map({True: "yes", False: ""}))
-    # What did other work even once is not equal, whatever its other runs did.
-    worst = badges.groupby([runs[name] for name in key], sort=False).agg(
-        lambda own: next((badge for badge in own if badge.startswith("no")), next((badge for badge in own if badge), ""))
-    )
-    return worst.replace("", "not proved")
+    medians = ok.astype(dict.fromkeys(columns, float)).groupby(CELL)[columns].median()
+    figures: dict[tuple[Any, ...], dict[str, list[Any]]] = {}
+    for key, *values in medians.itertuples(name=None):
+        pairs = zip(metrics.METRICS, values, strict=True)
+        figures[key] = {metric.column: [value, metric.written(value)] for metric, value in pairs}
+    written = metrics.THROUGHPUT.written
+    for *key, value, low, high in intervals[[*CELL, "throughput", "low", "high"]].itertuples(index=False, name=None):
+        text = f"{written(value)} ({written(low)} to {written(high)})"
+        figures[tuple(key)][metrics.THROUGHPUT.column] = [value, text]
+    for name, own in ok[ok["compiler_cache"] != ""].groupby(CELL):
+        figures[name][metrics.FIRST_STEP.column] = _first_step(own)
+    return figures
 
 
 def _first_step(ok: pd.DataFrame) -> list[Any]:
@@ -205,6 +220,13 @@ def _first_step(ok: pd.DataFrame) -> list[Any]:
         return [seconds.median(), metric.written(seconds.median())]
     warm = seconds[~cold].median()
     return [warm, f"{metric.written(warm)} (with a cold cache {metric.written(seconds[cold].median())})"]
+
+
+def _work(runs: pd.DataFrame) -> str:
+    """The badge of the ladder: what did other work even once is not equal, whatever its other runs did."""
+    if runs["comparable"].eq(False).any():
+        return f"no: {runs.loc[runs['comparable'].eq(False), 'rung'].iloc[0] or 'cross-checks'}"
+    return "yes" if runs["comparable"].eq(True).any() else "not proved"
 
 
 def _ratios(results: Results, baseline: tuple[str, str]) -> dict[int, dict[str, dict[str, Any]]]:
@@ -232,19 +254,19 @@ def _ratio_entry(cell: str, against: str, ratio: Ratio, note: str) -> dict[str, 
         if sure:
             sentence = f"{cell} trains {ratio.value:.2f}x as many samples/s as {against}{interval}"
         else:
-            sentence = f"Nobody can tell whether {cell} or {against} trains faster: {ratio.value:.2f}x{interval or ', one round'}"
+            known = f"{ratio.value:.2f}x{interval or ', one round'}"
+            sentence = f"Nobody can tell whether {cell} or {against} trains faster: {known}"
         sentence += f"; same losses within rounding{settings}."
-    return _finite({"ratio": ratio.value, "text": f"{ratio.value:.2f}x{interval}", "sentence": sentence, "sure": sure})
+    text = f"{ratio.value:.2f}x{interval}"
+    return {"ratio": _finite(ratio.value), "text": text, "sentence": sentence, "sure": sure}
 
 
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
+def _finite(value: Any) -> Any:
     """JSON has no NaN and no infinity: they become null."""
-    return {name: _finite_value(value) for name, value in row.items()}
-
-
-def _finite_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_finite_value(item) for item in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -311,7 +333,10 @@ def _facts(runs: pd.DataFrame) -> list[Table]:
 def _settings(runs: pd.DataFrame) -> list[tuple[str, str]]:
     firsts = runs[runs["settings"].map(bool)].drop_duplicates(["backend", "mode"])
     return [
-        (f"{run['backend']} {run['mode']}", ", ".join(f"{name}: {_fact(value)}" for name, value in run["settings"].items()))
+        (
+            f"{run['backend']} {run['mode']}",
+            ", ".join(f"{name}: {_fact(value)}" for name, value in run["settings"].items()),
+        )
         for _, run in firsts.iterrows()
     ]
 

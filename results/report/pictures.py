@@ -24,7 +24,7 @@ SCALE = 2
 
 
 def draw(results: Results, folder: Path, form: Literal["svg", "png"], names: Sequence[str] = ()) -> Iterator[Path]:
-    """Draw the named charts, or all, of every comparison; yield the paths. Raises StoreError if one can't be written."""
+    """Draw the named charts, or all, of every comparison; yield the paths. Raises StoreError."""
     tables = chart_tables(results)
     for panel, label in enumerate(results.labels):
         own = {name: table[table["panel"] == panel] for name, table in tables.items()}

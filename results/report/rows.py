@@ -51,7 +51,7 @@ def intervals(results: Results) -> pd.DataFrame:
 
 
 def steps(results: Results) -> pd.DataFrame:
-    """``loss`` at each ``step`` of each cell's first run that has any, ``distance`` from the reference, ``tolerance``."""
+    """``loss`` at each ``step`` of each cell's first run, its ``distance`` from the reference's, and the ``tolerance``."""
     own = results.steps.merge(results.runs[["run", *IDENTITY]], on="run")
     own = own[own["run"] == own.groupby(IDENTITY)["run"].transform("first")]
     stride = (own.groupby("run")["step"].transform("size") / CURVE_POINTS).round().clip(lower=1)
@@ -62,7 +62,9 @@ def steps(results: Results) -> pd.DataFrame:
 
 def epochs(results: Results) -> pd.DataFrame:
     """Medians over the runs of a cell by ``epoch``: ``test_accuracy``, ``test_loss``, ``seconds`` of training."""
-    own = results.epochs.merge(results.runs[["run", *IDENTITY]], on="run").rename(columns={"elapsed_seconds": "seconds"})
+    own = results.epochs.merge(results.runs[["run", *IDENTITY]], on="run").rename(
+        columns={"elapsed_seconds": "seconds"}
+    )
     columns = ["test_accuracy", "test_loss", "seconds"]
     own[columns] = own[columns].astype(float)
     return own.groupby([*IDENTITY, "epoch"], sort=False)[columns].median().reset_index()
@@ -92,7 +94,7 @@ def sweep(results: Results) -> pd.DataFrame:
         if key is None:
             continue
         rest = points.drop(columns=str(key)).astype(str).agg(", ".join, axis=1) if len(points.columns) > 1 else ""
-        own = own.assign(key=key, x=pd.to_numeric(points[key]).to_numpy(), rest=np.asarray(rest))
+        own = own.assign(key=str(key), x=pd.to_numeric(points[key]).to_numpy(), rest=np.asarray(rest))
         medians = own.groupby(["rest", "cell", "backend", "mode", "key", "x"], sort=False)[[*columns]].median()
         curves = medians.rename(columns=columns).reset_index()
         parts.append(own[["panel", "rest"]].drop_duplicates().merge(curves, on="rest").drop(columns="rest"))

@@ -55,6 +55,7 @@ def test_the_threads_that_work_get_a_processor_each_until_they_are_released(spin
 
 
 def test_a_process_that_does_nothing_has_no_thread_to_bind() -> None:
-    with subprocess.Popen(["sleep", "600"]) as process:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        time.sleep(1)  # it has started
         assert bind_busiest(process.pid, thread_seconds(process.pid), [0]) == 0
         process.kill()

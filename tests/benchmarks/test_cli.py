@@ -13,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.results.made_up import fill
+
 Ended = subprocess.CompletedProcess[str]
 Lockstep = Callable[..., Ended]
 
@@ -98,6 +100,7 @@ def test_a_users_own_file_and_backend_work_by_path(lockstep: Lockstep, tmp_path:
     ended = lockstep("run", *arguments, "--results", "out")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "small on cpu" in ended.stdout
+    assert "lockstep run small.toml --backend" in (tmp_path / "out" / "report.html").read_text()
     assert "mine" in ended.stdout
     assert max(map(len, ended.stdout.splitlines())) <= 400
     tables = [line for line in ended.stdout.splitlines() if line.startswith((" ", "─"))]
@@ -126,6 +129,62 @@ def test_a_failed_run_gives_exit_code_1(lockstep: Lockstep, write_backend) -> No
 
 def test_a_table_of_nothing_says_what_to_do(lockstep: Lockstep) -> None:
     assert_one_line(lockstep("table", "--results", "empty"), "empty", "lockstep run")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return fill(tmp_path / "out", experiments=1).folder
+
+
+def test_a_report_is_written_where_it_is_expected(lockstep: Lockstep, results: Path) -> None:
+    ended = lockstep("report", "out")
+    assert (ended.returncode, ended.stdout) == (0, "report: out/report.html\n"), ended.stderr
+    assert "jax jit trains" in (results / "report.html").read_text()
+    assert lockstep("report", "out", "--session", "s", "--output", "mine.html").returncode == 0
+    assert (results.parent / "mine.html").is_file()
+
+
+def test_two_results_folders_are_put_side_by_side(lockstep: Lockstep, results: Path) -> None:
+    fill(results.parent / "other", experiments=1)
+    assert lockstep("report", "out", "other").stdout == "report: other/differences.html\n"
+    assert "Two result sets side by side" in (results.parent / "other" / "differences.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["report", "nowhere"], ["nowhere", "lockstep run"]),
+        (["report", "out", "out", "out"], ["3 folders"]),
+        (["report", "out", "out", "--session", "s"], ["--session"]),
+        (["report", "out", "--session", "t"], ["no session t", "there are s"]),
+        (["report", "out", "--output", "no/such/report.html"], ["no/such", "No such file"]),
+        (["plot", "pie", "--results", "out"], ["pie", "throughput"]),
+        (["plot", "--results", "nowhere"], ["nowhere", "lockstep run"]),
+        (["table", "--markdown", "--results", "nowhere"], ["nowhere"]),
+    ],
+)
+def test_a_report_that_cannot_be_made_gets_one_line(
+    lockstep: Lockstep, results: Path, arguments: list[str], expected: list[str]
+) -> None:
+    before = sorted(results.parent.rglob("*"))
+    assert_one_line(lockstep(*arguments), *expected)
+    assert sorted(results.parent.rglob("*")) == before
+
+
+def test_charts_become_pictures(lockstep: Lockstep, results: Path) -> None:
+    ended = lockstep("plot", "throughput", "phases", "--format", "png", "--results", "out")
+    paths = [results.parent / line for line in ended.stdout.splitlines()]
+    assert [path.name.split("-")[0] for path in paths] == ["throughput", "phases"], ended.stderr
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_the_newest_session_as_markdown(lockstep: Lockstep, results: Path) -> None:
+    lines = lockstep("table", "--markdown", "--results", "out").stdout.splitlines()
+    assert lines[0] == "### experiment-0 on cpu, 3 threads"
+    assert lines[2].startswith("| backend")
+    assert "throughput, samples/s" in lines[2]
+    assert any("jax" in line and "1.5" in line and "x faster" in line for line in lines)
+    assert any("pytorch" in line and "baseline" in line for line in lines)
 
 
 def test_the_list_imports_no_framework(lockstep: Lockstep, tmp_path: Path) -> None:

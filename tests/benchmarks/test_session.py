@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from benchmarks.bench import OK, SOME_FAILED, Selection, bench
-from results.record import PHASES
 from benchmarks.session import TURNS, Options
+from results.record import PHASES
 from results.store import Store
 
 FAST = {"epochs": 1}

@@ -125,7 +125,8 @@ def test_a_throughput_has_an_interval_too() -> None:
     found = throughputs(*table_of(CELLS, [1.0])).set_index("backend")
     assert found.loc["jax", "samples_per_second"] == pytest.approx(300, rel=0.01)
     assert (found["low"] <= found["samples_per_second"]).all()
-    assert found.loc["pytorch", "low"] < found.loc["pytorch", "samples_per_second"] < found.loc["pytorch", "high"]
+    pytorch = found.to_dict("index")["pytorch"]
+    assert pytorch["low"] < pytorch["samples_per_second"] < pytorch["high"]
 
 
 @pytest.mark.parametrize("change", [{"comparable": False}, {"status": "failed"}])

@@ -1,8 +1,8 @@
 """The command behind ``nox -s scale``: does the report stay quick with many runs?
 
-Makes up a session of 10 000 runs with five epochs each, writes its report in a process of its own, opens it in Chromium,
-filters the table, and prints what that took; then the size of the report of 1 000 runs. Ends with 1 if a figure is
-outside its bound, with 2 for bad input.
+Makes up a session of 10 000 runs with five epochs each, writes its report in a process of its own, opens it in
+Chromium, filters the table, and prints what that took; then the size of the report of 1 000 runs. Ends with 1 if a
+figure is outside its bound, with 2 for bad input.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -41,16 +41,26 @@ def browser() -> Iterator[Browser]:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Two experiments and a sweep; PyTorch's compiler does other work in one, and MindSpore is missing in the other."""
     store = fill(tmp_path_factory.mktemp("results"))
-    rung = {"status": "not-equivalent", "comparable": False, "rung": "loss curve", "reason": "off at step 7"}
+    rung: dict[str, Any] = {
+        "status": "not-equivalent",
+        "comparable": False,
+        "rung": "loss curve",
+        "reason": "off at step 7",
+    }
     for round_ in (1, 2, 3):
         store.append(make_run(100 + round_, "experiment-0", ("pytorch", "cheat"), round_, **rung))
-    failed = {"status": "failed", "comparable": None, "phase": "import", "reason": "no module named mindspore"}
+    failed: dict[str, Any] = {
+        "status": "failed",
+        "comparable": None,
+        "phase": "import",
+        "reason": "no module named mindspore",
+    }
     store.append(make_run(110, "experiment-1", ("mindspore", "pynative"), 1, **failed))
     (store.folder / "logs").mkdir()
     (store.folder / "logs" / "s-00110.log").write_text("ModuleNotFoundError: the last words\n")
     number = 200
     for size in (16, 64):
-        point = {"point": f"batch_size={size}", "experiment_hash": f"hash {size}"}
+        point: dict[str, Any] = {"point": f"batch_size={size}", "experiment_hash": f"hash {size}"}
         for round_ in (1, 2):
             for cell in (("jax", "jit"), ("pytorch", "eager")):
                 number += 1
@@ -93,5 +103,3 @@ def table_of(page: Page, column: str) -> list[str]:
     """The visible texts of a column of the table."""
     headings = [text.strip() for text in page.locator("#cells thead tr").first.locator("th").all_inner_texts()]
     return page.locator(f"#cells tbody tr td:nth-child({headings.index(column) + 1})").all_inner_texts()
-
-

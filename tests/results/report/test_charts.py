@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -25,7 +26,7 @@ def sweep(folder: Path, labels: list[str]) -> Store:
     store = Store(folder)
     for number, label in enumerate(labels):
         for place, cell in enumerate((("jax", "jit"), ("pytorch", "eager"))):
-            changes = {"point": label, "experiment_hash": label}
+            changes: dict[str, Any] = {"point": label, "experiment_hash": label}
             store.append(make_run(10 * number + place, "e", cell, 1, **changes))
     return store
 
@@ -43,7 +44,11 @@ def test_a_chart_is_drawn_from_the_tables_alone(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", BY_NAME)
 def test_a_chart_without_data_is_left_out(name: str, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    nothing = {"losses": make_run(1, "e", ("jax", "jit"), 1).losses[:0], "epoch_rows": [], "window_rows": []}
+    nothing: dict[str, Any] = {
+        "losses": make_run(1, "e", ("jax", "jit"), 1).losses[:0],
+        "epoch_rows": [],
+        "window_rows": [],
+    }
     bare = make_run(1, "e", ("jax", "jit"), 1, status="failed", comparable=None, confusion=None, **nothing)
     bare.train_samples_per_second = None
     for column in vars(bare):

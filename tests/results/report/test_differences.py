@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from results import report
 from results.report.differences import differences, write
@@ -13,7 +14,7 @@ from tests.results.made_up import MACHINE, make_run
 CELL = ("jax", "jit")
 
 
-def store_of(folder: Path, factor: float, rounds: int = 4, **changes: object) -> Store:
+def store_of(folder: Path, factor: float, rounds: int = 4, **changes: Any) -> Store:
     store = Store(folder)
     for round_ in range(1, rounds + 1):
         run = make_run(round_, "e", CELL, round_, **changes)

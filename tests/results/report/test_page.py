@@ -80,7 +80,7 @@ def test_the_ratios_are_those_of_the_verdicts(tmp_path: Path) -> None:
     for row in compare(store.runs(), store.windows()).to_dict("records"):
         assert found[f"{row['backend']} {row['mode']}"]["ratio"] == pytest.approx(row["ratio"])
     assert len(data["panels"][0]["ratios"]) == len(CELLS), "any cell can be the baseline"
-    assert [column["key"] for column in data["columns"] if column["number"]][0] == METRICS[0].column
+    assert next(column["key"] for column in data["columns"] if column["number"]) == METRICS[0].column
 
 
 def test_a_warm_compiler_cache_is_told_from_a_cold_one(tmp_path: Path) -> None:
@@ -123,6 +123,12 @@ def test_whatever_a_run_holds_there_is_a_page(
     text: str, number: float, status: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     store = Store(tmp_path_factory.mktemp("any"))
-    changes = {"status": status, "reason": text, "test_loss": number, "first_step_seconds": number, "settings": {text: text}}
+    changes: dict[str, Any] = {
+        "status": status,
+        "reason": text,
+        "test_loss": number,
+        "first_step_seconds": number,
+        "settings": {text: text},
+    }
     store.append(make_run(1, text, (text, text), 1, **changes))
     assert data_of(page_of(store))["rows"][0]["experiment"] == text
