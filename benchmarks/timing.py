@@ -21,8 +21,8 @@ from results.record import Phase, WindowKind
 LONGEST_CALL = 50
 """Steps of a call of ``train``; progress is seen at least so often, and a slow mode's window need not be longer."""
 
-AIMED_WINDOW = 0.055
-"""Seconds; the round trip to the worker takes about 0.1 ms, a five-hundredth of it."""
+AIMED_WINDOW = 0.07
+"""Seconds; the round trip to the worker takes about 0.1 ms, a seven-hundredth of it."""
 
 LEAD_IN = 0.25
 """Share of a window that is trained before it in the same turn: the workers before have emptied the caches."""

@@ -51,7 +51,7 @@ def intervals(results: Results) -> pd.DataFrame:
 
 
 def steps(results: Results) -> pd.DataFrame:
-    """``loss`` at each ``step`` of each cell's first run, its ``distance`` from the reference's, and the ``tolerance``."""
+    """``loss`` at each ``step`` of each cell's first run, its ``distance`` from the reference's, ``tolerance``."""
     own = results.steps.merge(results.runs[["run", *IDENTITY]], on="run")
     own = own[own["run"] == own.groupby(IDENTITY)["run"].transform("first")]
     stride = (own.groupby("run")["step"].transform("size") / CURVE_POINTS).round().clip(lower=1)
