@@ -36,6 +36,16 @@ def bind_busiest(pid: int, before: dict[int, float], processors: Sequence[int]) 
     return len(bound)
 
 
+def allowed(pid: int) -> set[int]:
+    """The processors that any thread of a process may run on; empty where the system has no such notion."""
+    found: set[int] = set()
+    if hasattr(os, "sched_getaffinity"):
+        for thread in thread_seconds(pid):
+            with suppress(ProcessLookupError):
+                found |= os.sched_getaffinity(thread)
+    return found
+
+
 def release(pid: int, processors: Sequence[int]) -> None:
     """Let every thread run on all of ``processors`` again: new threads inherit the places of those that make them."""
     if hasattr(os, "sched_setaffinity"):

@@ -283,8 +283,9 @@ class CellRun:
         self.record.threads = settings.get("threads")
         self.record.precision = settings.get("precision")
         self.record.peak_device_memory_bytes = settings.pop("peak_memory_bytes", None)
-        places = {"affinity": answer["affinity"], "bound_threads": self._windows.bound_threads}
-        self.record.settings = {**settings, **places}
+        # What the worker says of itself, and what its threads were found to do.
+        affinity = answer["affinity"] and sorted({*answer["affinity"], *self._windows.allowed})
+        self.record.settings = {**settings, "affinity": affinity, "bound_threads": self._windows.bound_threads}
         self.record.framework = " ".join(f"{name} {version}" for name, version in settings["versions"].items())
 
     def _keep(self, losses: NDArray[np.float32], seconds: float, batch_size: int) -> float:

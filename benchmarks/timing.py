@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.affinity import bind_busiest, release, thread_seconds
+from benchmarks.affinity import allowed, bind_busiest, release, thread_seconds
 from benchmarks.conversation import Conversation
 from benchmarks.worker_process import WorkerError
 from results.record import Phase, WindowKind
@@ -55,6 +55,8 @@ class TimedWindows:
         """Processor time of all windows together."""
         self.bound_threads = 0
         """Threads that had a processor of their own."""
+        self.allowed: set[int] = set()
+        """Processors that any thread was free to run on, before its threads were bound and after the windows."""
 
     def warm_up(self) -> None:
         """Find out how many calls of ``train`` a window needs to be long enough, and look whether it is honest."""
@@ -63,6 +65,7 @@ class TimedWindows:
         self._sized()  # after a single epoch, which begins with a window of one step, this length is new
         while (seconds := self._sized()) < AIMED_WINDOW:
             self.calls = math.ceil(self.calls * AIMED_WINDOW / seconds)
+        self.allowed = allowed(pid)
         self.bound_threads = bind_busiest(pid, before, self._processors)
         seconds = self._sized()
         self._check_doubling(seconds)
@@ -78,6 +81,7 @@ class TimedWindows:
 
     def end(self) -> None:
         """Let the threads run where they like again."""
+        self.allowed |= allowed(self._conversation.worker.pid)
         release(self._conversation.worker.pid, self._processors)
 
     def _sized(self) -> float:

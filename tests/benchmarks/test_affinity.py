@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.affinity import bind_busiest, release, thread_seconds
+from benchmarks.affinity import allowed, bind_busiest, release, thread_seconds
 
 SPINNERS = """
 import threading, time
@@ -50,8 +50,10 @@ def test_the_threads_that_work_get_a_processor_each_until_they_are_released(spin
     assert bind_busiest(spinners, before, processors) == 2
     # the main thread and the third one sleep
     assert places(spinners) == [everywhere, [processors[0]], everywhere, [processors[1]]]
+    assert allowed(spinners) == set(everywhere)
     release(spinners, processors)
     assert places(spinners) == [processors] * 4
+    assert allowed(spinners) == set(processors)
 
 
 def test_a_process_that_does_nothing_has_no_thread_to_bind() -> None:
