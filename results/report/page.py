@@ -28,6 +28,9 @@ from results.tables import write_text
 LOG_CHARACTERS = 3000
 """Of the end of a failed run's log."""
 
+DIGITS = 5
+"""Significant digits of numbers in a chart."""
+
 MOST_PROBLEMS = 200
 """Runs that are told one by one; the table counts them all."""
 
@@ -143,8 +146,12 @@ def _by_column(table: pd.DataFrame, numbers: dict[str, int]) -> dict[str, list[A
     """The values of each column; the page knows backend and mode of a cell by its number."""
     columns = table.drop(columns=["panel", "backend", "mode"]).to_dict("list")
     columns["cell"] = [numbers[cell] for cell in columns["cell"]]
-    found: dict[str, list[Any]] = _finite(columns)
-    return found
+    return {str(name): [_short(value) for value in values] for name, values in columns.items()}
+
+
+def _short(value: Any) -> Any:
+    """A number with no more digits than can be seen in a chart."""
+    return _finite(float(f"{value:.{DIGITS}g}")) if isinstance(value, float) else value
 
 
 def _chart(chart: Chart, results: Results) -> dict[str, Any]:

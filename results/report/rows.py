@@ -17,13 +17,10 @@ IDENTITY = ["panel", "cell", "backend", "mode"]
 CURVE_POINTS = 200
 """A curve of more steps is thinned to about so many."""
 
-DIGITS = 5
-"""Significant digits of numbers in a chart."""
-
 
 def chart_tables(results: Results) -> dict[str, pd.DataFrame]:
     """All tables by name."""
-    tables = {
+    return {
         "processes": processes(results),
         "intervals": intervals(results),
         "steps": steps(results),
@@ -33,7 +30,6 @@ def chart_tables(results: Results) -> dict[str, pd.DataFrame]:
         "confusion": confusion(results),
         "windows": windows(results),
     }
-    return {name: _rounded(table) for name, table in tables.items()}
 
 
 def processes(results: Results) -> pd.DataFrame:
@@ -120,14 +116,6 @@ def windows(results: Results) -> pd.DataFrame:
     own["throughput"] = (own["samples"] / own["seconds"]).astype(float)
     own["counts"] = np.where(own["kept"].astype(bool), "yes", "no, not steady yet")
     return own[[*IDENTITY, "second", "throughput", "counts"]]
-
-
-def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """The same with no more digits than can be seen."""
-    table = table.reset_index(drop=True)
-    for name in table.columns[[kind.kind == "f" for kind in table.dtypes]]:
-        table[name] = [float(f"{value:.{DIGITS}g}") for value in table[name]]
-    return table
 
 
 def _is_numeric(values: pd.Series) -> bool:

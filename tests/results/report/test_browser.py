@@ -50,6 +50,8 @@ def test_every_chart_of_the_open_comparison_is_drawn(page: Page) -> None:
     assert [figure.get_attribute("id") for figure in page.locator("#charts figure").all()] == [
         f"chart-{name}" for name in drawn
     ]
+    for name in drawn:
+        assert page.locator(f"#chart-{name} svg g.role-mark > path").count() > 1, name
     cells = len(CELLS) + 1
     assert marks(page, "throughput", "symbol") == 3 * cells
     assert marks(page, "throughput", "rule") == len(CELLS), "what did other work has no interval"
@@ -195,4 +197,11 @@ def test_on_paper_nothing_is_hidden_behind_a_control(page: Page) -> None:
     page.emulate_media(media="print")
     assert not page.locator("#copy-csv").is_visible()
     assert page.locator("#chart-throughput svg").is_visible()
-    assert page.locator("#cells tbody tr").first.is_visible()
+    table = page.locator("#cells")
+    assert table.is_visible()
+    assert page.get_by_text("batch_size = 32").first.is_visible(), "what is folded on the screen is open on paper"
+    page.set_viewport_size({"width": 1020, "height": 700})  # A4, less its margins
+    for selector in ("#cells", "#chart-training-loss svg", "#chart-confusion svg"):
+        box = page.locator(selector).bounding_box()
+        assert box
+        assert box["x"] + box["width"] <= 1020, f"{selector} is cut off"
