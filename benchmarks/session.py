@@ -278,7 +278,7 @@ class Session:
                     experiment=materials.name,
                     backend=cell.backend.name,
                     mode=cell.mode,
-                    device=cell.device,
+                    device=self._expected_device(cell),
                     seed=experiment.seed,
                     round=comparison.round,
                     experiment_hash=experiment.hash,
@@ -301,6 +301,12 @@ class Session:
                 )
             )
         return records
+
+    def _expected_device(self, cell: Cell) -> str:
+        """What "auto" will be, as far as that is known before the backend is asked: failed runs belong somewhere."""
+        if cell.device == "auto" and not ("gpu" in cell.backend.devices and self._machine["gpus"]):
+            return "cpu"
+        return cell.device
 
     def _ended(self, record: Run) -> None:
         """Give a run its row."""

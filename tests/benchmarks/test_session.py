@@ -164,6 +164,7 @@ def test_every_fault_ends_as_a_row_and_the_others_finish(results: Path, write_ba
     table = rows(results)
     assert len(table) == len(FAULTS) + 1
     assert table.loc["reference", "status"] == "ok"
+    assert set(table["device"]) == {"cpu"}, "also of those that failed before they could say which device auto is"
     for name, (_, status, phase, reason) in FAULTS.items():
         row = table.loc[name]
         assert (row["status"], row["phase"]) == (status, phase), name

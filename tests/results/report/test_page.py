@@ -73,6 +73,14 @@ def test_every_text_that_is_not_ours_is_escaped(tmp_path: Path) -> None:
     assert data_of(html)["rows"][0]["experiment"] == EVIL, "it is text, and all of it"
 
 
+def test_a_store_from_elsewhere_cannot_show_other_files(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("nobody should read this")
+    store = Store(tmp_path / "results")
+    for number, log in enumerate(["../secret", str(tmp_path / "secret")]):
+        store.append(make_run(number, "e", ("jax", "jit"), number, status="failed", comparable=None, log=log))
+    assert "nobody should read this" not in page_of(store)
+
+
 def test_the_ratios_are_those_of_the_verdicts(tmp_path: Path) -> None:
     store = fill(tmp_path, experiments=1)
     data = data_of(page_of(store))

@@ -1,0 +1,202 @@
+"""The data of the page's script: rows of the table, ratios to every baseline, and what charts are drawn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from results import metrics
+from results.report.charts import CHARTS, ROW_HEIGHT, Chart, drawn, specification
+from results.report.panels import Results
+from results.report.rows import chart_tables
+from results.statistics import GROUP, Ratio, compare_all
+
+DIGITS = 5
+"""Significant digits of numbers in a chart."""
+
+TEXT_COLUMNS = ("experiment", "point", "device", "backend", "mode")
+
+
+def page_data(results: Results, baseline: tuple[str, str]) -> dict[str, Any]:
+    """Everything that the script needs, as plain JSON values without NaN; ``baseline`` is the reader's first one."""
+    tables = chart_tables(results)
+    ratios = _ratios(results, baseline)
+    rows = _rows(results, tables["intervals"])
+    rows_of: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        rows_of.setdefault(row["panel"], []).append(row)
+    parts = {name: dict(iter(table.groupby("panel"))) for name, table in tables.items()}
+    panels = []
+    for panel, name in enumerate(results.labels):
+        own = {name: part.get(panel, tables[name].iloc[:0]) for name, part in parts.items()}
+        panels.append({"label": name, **_panel(rows_of[panel], ratios.get(panel, {}), own)})
+    names = list(dict.fromkeys(row["cell"] for row in rows))
+    default = " ".join(baseline)
+    return {
+        "columns": [{"key": key, "title": title, "number": number} for key, title, number in _columns()],
+        "rows": _finite(rows),
+        "panels": panels,
+        "charts": {chart.name: _chart(chart, results) for chart in CHARTS},
+        "row_height": ROW_HEIGHT,
+        "baselines": names,
+        "baseline": default if default in names else names[0],
+    }
+
+
+def _panel(cells: list[dict[str, Any]], ratios: dict[str, Any], tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """What the page knows of one comparison; ``cells`` are its rows in the table."""
+    numbers = {cell["cell"]: number for number, cell in enumerate(cells)}
+    return {
+        "cells": [{name: cell[name] for name in ("cell", "backend", "mode")} for cell in cells],
+        "left_out": [
+            f"{cell['cell']}: left out of every ratio; equal work: {cell['work']}; runs: {cell['status']}"
+            for cell in cells
+            if cell["cell"] not in ratios
+        ],
+        "ratios": ratios,
+        "charts": [chart.name for chart in drawn(tables)],
+        "tables": {name: _by_column(table, numbers) for name, table in tables.items()},
+    }
+
+
+def _by_column(table: pd.DataFrame, numbers: dict[str, int]) -> dict[str, list[Any]]:
+    """The values of each column; the page knows backend and mode of a cell by its number."""
+    columns = table.drop(columns=["panel", "backend", "mode"]).to_dict("list")
+    columns["cell"] = [numbers[cell] for cell in columns["cell"]]
+    return {str(name): [_short(value) for value in values] for name, values in columns.items()}
+
+
+def _short(value: Any) -> Any:
+    """A number with no more digits than can be seen in a chart."""
+    return _finite(float(f"{value:.{DIGITS}g}")) if isinstance(value, float) else value
+
+
+def _chart(chart: Chart, results: Results) -> dict[str, Any]:
+    spec = specification(chart, list(results.runs["backend"]))
+    return {"title": chart.title, "caption": chart.caption, "row_per_cell": chart.row_per_cell, "spec": spec}
+
+
+def _columns() -> Iterator[tuple[str, str, bool]]:
+    """Key, heading, and whether it is a number, of every column of the page's table."""
+    yield from ((name, name, False) for name in TEXT_COLUMNS)
+    for metric in metrics.METRICS:
+        yield metric.column, metric.heading, True
+        if metric is metrics.THROUGHPUT:
+            yield "ratio", "times the baseline", True
+    yield "work", "equal work", False
+    yield "status", "status", False
+
+
+CELL = ["panel", "cell"]
+
+
+def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row per cell, over all its runs: texts, and pairs of number and text."""
+    runs = results.runs
+    figures = _figures(runs[runs["status"] == "ok"], intervals)
+    statuses = _by_cell(
+        runs, lambda own: ", ".join(f"{n} {status}" for status, n in own["status"].value_counts().items())
+    )
+    work = _by_cell(runs, _work)
+    return [
+        {
+            **{name: str(run[name]) for name in TEXT_COLUMNS},
+            **figures.get((run["panel"], run["cell"]), NO_FIGURES),
+            "panel": run["panel"],
+            "cell": run["cell"],
+            "work": work[run["panel"], run["cell"]],
+            "status": statuses[run["panel"], run["cell"]],
+        }
+        for run in runs.drop_duplicates(CELL)[[*CELL, *TEXT_COLUMNS]].to_dict("records")
+    ]
+
+
+def _by_cell(runs: pd.DataFrame, describe: Callable[[pd.DataFrame], str]) -> dict[tuple[Any, ...], str]:
+    return {key: describe(own) for key, own in runs.groupby(CELL, sort=False)}
+
+
+NO_FIGURES = {metric.column: [None, metric.written(None)] for metric in metrics.METRICS}
+
+
+def _figures(ok: pd.DataFrame, intervals: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, list[Any]]]:
+    """The metrics of each cell: medians over its runs that are ok, and the throughput with its interval."""
+    columns = [metric.column for metric in metrics.METRICS]
+    medians = ok.astype(dict.fromkeys(columns, float)).groupby(CELL)[columns].median()
+    figures: dict[tuple[Any, ...], dict[str, list[Any]]] = {}
+    for key, *values in medians.itertuples(name=None):
+        pairs = zip(metrics.METRICS, values, strict=True)
+        figures[key] = {metric.column: [value, metric.written(value)] for metric, value in pairs}
+    written = metrics.THROUGHPUT.written
+    for *key, value, low, high in intervals[[*CELL, "throughput", "low", "high"]].itertuples(index=False, name=None):
+        text = f"{written(value)} ({written(low)} to {written(high)})"
+        figures[tuple(key)][metrics.THROUGHPUT.column] = [value, text]
+    for name, own in ok[ok["compiler_cache"] != ""].groupby(CELL):
+        figures[name][metrics.FIRST_STEP.column] = _first_step(own)
+    return figures
+
+
+def _first_step(ok: pd.DataFrame) -> list[Any]:
+    """What is usual, and what the processes took that found nothing compiled."""
+    metric = metrics.FIRST_STEP
+    cold = ok["compiler_cache"] == "cold"
+    seconds = ok[metric.column].astype(float)
+    if cold.all() or not cold.any():
+        return [seconds.median(), metric.written(seconds.median())]
+    warm = seconds[~cold].median()
+    return [warm, f"{metric.written(warm)} (with a cold cache {metric.written(seconds[cold].median())})"]
+
+
+def _work(runs: pd.DataFrame) -> str:
+    """The badge of the ladder: what did other work even once is not equal, whatever its other runs did."""
+    if runs["comparable"].eq(False).any():
+        return f"no: {runs.loc[runs['comparable'].eq(False), 'rung'].iloc[0] or 'cross-checks'}"
+    return "yes" if runs["comparable"].eq(True).any() else "not proved"
+
+
+def _ratios(results: Results, baseline: tuple[str, str]) -> dict[int, dict[str, dict[str, Any]]]:
+    """By panel, baseline and cell: the ratio, how it is written, and the sentence about it; the default first."""
+    compared = compare_all(results.runs, results.windows)
+    compared = compared.merge(results.runs[["panel", *GROUP]].drop_duplicates(), on=GROUP)
+    found: dict[int, dict[str, dict[str, Any]]] = {}
+    default = " ".join(baseline)
+    row: Any
+    for row in compared.itertuples():
+        against, cell = f"{row.baseline_backend} {row.baseline_mode}", f"{row.backend} {row.mode}"
+        entry = _ratio_entry(cell, against, Ratio(row.ratio, row.low, row.high), row.note)
+        found.setdefault(row.panel, {}).setdefault(against, {})[cell] = entry
+    return {
+        panel: {name: by[name] for name in sorted(by, key=lambda name: name != default)} for panel, by in found.items()
+    }
+
+
+def _ratio_entry(cell: str, against: str, ratio: Ratio, note: str) -> dict[str, Any]:
+    interval = "" if math.isnan(ratio.low) else f" ({_times(ratio.low)} to {_times(ratio.high)})"
+    sure = not math.isnan(ratio.low) and not ratio.low <= 1 <= ratio.high
+    sentence = ""
+    if cell != against:
+        settings = f"; effective settings differ: {note}" if note else ""
+        if sure:
+            sentence = f"{cell} trains {_times(ratio.value)}x as many samples/s as {against}{interval}"
+        else:
+            known = f"{_times(ratio.value)}x{interval or ', one round'}"
+            sentence = f"Nobody can tell whether {cell} or {against} trains faster: {known}"
+        sentence += f"; same losses within rounding{settings}."
+    text = f"{_times(ratio.value)}x{interval}"
+    return {"ratio": _finite(ratio.value), "text": text, "sentence": sentence, "sure": sure}
+
+
+def _times(ratio: float) -> str:
+    """Two decimals, or as many as a small ratio needs."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.3g}"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

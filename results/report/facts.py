@@ -1,0 +1,125 @@
+"""What the page tells in plain text: what went wrong, what is missing, and how it was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import tomli_w
+
+from results.report.panels import label
+from results.statistics import GROUP
+
+LOG_CHARACTERS = 3000
+"""Of the end of a failed run's log."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table of facts."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def problems(bad: pd.DataFrame, folder: Path) -> Iterator[dict[str, str]]:
+    """Where, when and why each run went wrong, with the end of its log."""
+    for _, run in bad.iterrows():
+        log = (folder / run["log"]).resolve()
+        ours = log.is_relative_to(folder.resolve()) and log.is_file()  # a store from elsewhere may name any file
+        tail = log.read_text("utf-8", errors="replace")[-LOG_CHARACTERS:].strip() if ours else ""
+        texts = {name: str(run[name]) for name in ("run", "status", "phase", "reason", "rung")}
+        yield {**texts, "where": f"{run['backend']} {run['mode']}, {label(run)}, round {run['round']}", "log": tail}
+
+
+def missing(runs: pd.DataFrame) -> list[str]:
+    """Cells of a session that have no row, although their mode and their experiment have rows."""
+    found = []
+    for session, own in runs.groupby("session", sort=False):
+        modes = own[["backend", "mode"]].drop_duplicates().itertuples(index=False)
+        comparisons = {label(group.iloc[0]): group for _, group in own.groupby(GROUP, sort=False)}
+        for mode in modes:
+            for name, group in comparisons.items():
+                if not ((group["backend"] == mode.backend) & (group["mode"] == mode.mode)).any():
+                    found.append(f"{mode.backend} {mode.mode}, {name}: no run in session {session}")
+    return found
+
+
+def facts(runs: pd.DataFrame) -> list[Table]:
+    """Machine, versions, settings, sessions and hashes."""
+    machines = {json.dumps(machine, sort_keys=True): machine for machine in runs["machine"]}
+    versions = runs[runs["framework"] != ""].drop_duplicates(["backend", "framework"])
+    sessions = runs.groupby("session", sort=False)
+    hashes = runs.drop_duplicates(GROUP)
+    return [
+        *(
+            Table("Machine", ("fact", "value"), [(name, _fact(value)) for name, value in machine.items()])
+            for machine in machines.values()
+        ),
+        Table("Frameworks", ("backend", "versions"), versions[["backend", "framework"]].to_numpy().tolist()),
+        Table("Settings", ("backend and mode", "in force"), _settings(runs)),
+        Table(
+            "Sessions",
+            ("session", "runs", "rounds", "threads asked", "precision asked"),
+            [
+                (str(name), str(len(own)), str(own["round"].max()), *_values(own, "threads_asked", "precision_asked"))
+                for name, own in sessions
+            ],
+        ),
+        Table(
+            "Hashes (SHA-256)",
+            ("experiment", "of the experiment", "of the data", "of the batches"),
+            [
+                (f"{row['experiment']} {row['point']}", row["experiment_hash"], row["data_hash"], row["batches_hash"])
+                for _, row in hashes.iterrows()
+            ],
+        ),
+        Table(
+            "Backend files (SHA-256)",
+            ("backend", "hash"),
+            runs[["backend", "backend_hash"]].drop_duplicates().to_numpy().tolist(),
+        ),
+    ]
+
+
+def _settings(runs: pd.DataFrame) -> list[tuple[str, str]]:
+    firsts = runs[runs["settings"].map(bool)].drop_duplicates(["backend", "mode"])
+    return [
+        (
+            f"{run['backend']} {run['mode']}",
+            ", ".join(f"{name}: {_fact(value)}" for name, value in run["settings"].items()),
+        )
+        for _, run in firsts.iterrows()
+    ]
+
+
+def _values(own: pd.DataFrame, *columns: str) -> list[str]:
+    return [", ".join(str(value) for value in dict.fromkeys(own[name])) for name in columns]
+
+
+def _fact(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def experiments(runs: pd.DataFrame) -> list[dict[str, str]]:
+    """Each experiment as a file that can be run again."""
+    firsts = runs.drop_duplicates("experiment_hash")
+    return [
+        {
+            "label": f"{run['experiment']} {run['point']}".strip(),
+            "toml": tomli_w.dumps(_without_nulls(json.loads(run["experiment_json"] or "{}"))),
+        }
+        for _, run in firsts.iterrows()
+    ]
+
+
+def _without_nulls(value: Any) -> Any:
+    """TOML has no null: what is not set is left out."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
