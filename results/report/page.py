@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.resources
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def template(name: str) -> jinja2.Template:
     return pages.get_template(name)
 
 
+@cache
 def _scripts() -> dict[str, str]:
     """Scripts, ours and the libraries', and the table's style, all to be put inside the page."""
     tables = importlib.resources.files(itables) / "html"
