@@ -1,4 +1,4 @@
-"""The command line: lockstep run, list, table, report, plot, schema, new-backend."""
+"""The command line: lockstep run, list, table, runs, log, report, plot, schema, new-backend."""
 
 from __future__ import annotations
 
@@ -211,9 +211,31 @@ def table(
         terminal.print_runs(runs, Console())
 
 
+@app.command()
+def runs(results: Results = RESULTS) -> None:
+    """List the sessions of a results folder: their names, how their runs ended, and what was typed."""
+    terminal.print_sessions(report.read(results, every=True).runs, Console())
+
+
+@app.command()
+def log(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's name, as in 'lockstep table --format csv'.")],
+    results: Results = RESULTS,
+) -> None:
+    """Show the log of a run: what its process printed, the framework's messages among it."""
+    found = report.read(results, every=True).runs.set_index("run")
+    if run not in found.index:
+        raise InputError(f"log {run}: no such run in {results}; the newest are {', '.join(found.index[-3:])}")
+    path = results / str(found.loc[run, "log"])
+    try:
+        sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise InputError(f"log {run}: {path}: {error.strerror}") from None
+
+
 Sessions = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Session, as in the table; repeatable; default: the newest."),
+    typer.Option(metavar="NAME", help="Session, as in 'lockstep runs'; repeatable; default: the newest."),
 ]
 
 

@@ -70,6 +70,16 @@ def print_runs(runs: pd.DataFrame, console: Console) -> None:
     console.print(table)
 
 
+def print_sessions(runs: pd.DataFrame, console: Console) -> None:
+    """Print a block per session: its name, how its runs ended, and what was typed."""
+    for session, own in runs.groupby("session", sort=False):
+        ends = ", ".join(f"{count} {status}" for status, count in own["status"].value_counts().items())
+        experiments = ", ".join(dict.fromkeys(own["experiment"]))
+        console.print(f"{session}: {len(own)} runs ({ends}) of {experiments}", markup=False, highlight=False)
+        if command := own["command"].iloc[0]:
+            console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _table(title: str | None) -> Table:
     return Table(
         title=title and escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False

@@ -36,8 +36,8 @@ class Results:
         return [label(run) for _, run in self.runs.drop_duplicates("panel").iterrows()]
 
 
-def read(folder: Path, sessions: Sequence[str] = ()) -> Results:
-    """Read the chosen sessions of a results folder, by default the newest one. Raises StoreError if there is none."""
+def read(folder: Path, sessions: Sequence[str] = (), every: bool = False) -> Results:
+    """Read the chosen sessions of a results folder, or every one, or the newest. Raises StoreError if there is none."""
     store = Store(folder)
     runs = store.runs()
     known = list(dict.fromkeys(runs["session"]))
@@ -46,7 +46,7 @@ def read(folder: Path, sessions: Sequence[str] = ()) -> Results:
     for session in sessions:
         if session not in known:
             raise StoreError(f"{folder}: no session {session}; there are {', '.join(known[-10:])}")
-    chosen = runs[runs["session"].isin(sessions or known[-1:])].reset_index(drop=True)
+    chosen = runs[runs["session"].isin(known if every else sessions or known[-1:])].reset_index(drop=True)
     chosen["cell"] = chosen["backend"] + " " + chosen["mode"]
     chosen["panel"] = chosen.groupby(GROUP, sort=False, dropna=False).ngroup()
     tables = [table[table["run"].isin(chosen["run"])] for table in (store.epochs(), store.windows(), store.steps())]

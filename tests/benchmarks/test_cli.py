@@ -144,6 +144,15 @@ def test_a_report_is_written_where_it_is_expected(lockstep: Lockstep, results: P
     assert (results.parent / "mine.html").is_file()
 
 
+def test_sessions_and_logs_are_one_command_away(lockstep: Lockstep, results: Path) -> None:
+    (results / "logs").mkdir()
+    (results / "logs" / "s-00001.log").write_text("what the framework said\n")
+    listed = lockstep("runs", "--results", "out").stdout
+    assert listed.startswith("s: 15 runs (15 ok) of experiment-0\n")
+    assert "lockstep run experiment-0" in listed
+    assert lockstep("log", "s-00001", "--results", "out").stdout == "what the framework said\n"
+
+
 def test_two_results_folders_are_put_side_by_side(lockstep: Lockstep, results: Path) -> None:
     fill(results.parent / "other", experiments=1)
     assert lockstep("report", "out", "other").stdout == "report: other/differences.html\n"
@@ -161,6 +170,9 @@ def test_two_results_folders_are_put_side_by_side(lockstep: Lockstep, results: P
         (["plot", "pie", "--results", "out"], ["pie", "throughput"]),
         (["plot", "--results", "nowhere"], ["nowhere", "lockstep run"]),
         (["table", "--markdown", "--results", "nowhere"], ["nowhere"]),
+        (["runs", "--results", "nowhere"], ["nowhere"]),
+        (["log", "s-99999", "--results", "out"], ["s-99999", "s-00015"]),
+        (["log", "s-00001", "--results", "out"], ["s-00001.log", "No such file"]),
     ],
 )
 def test_a_report_that_cannot_be_made_gets_one_line(
