@@ -154,16 +154,18 @@ def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
     kept = windows[windows["kept"].astype(bool)]
     logs = kept.assign(log_rate=np.log((kept["samples"] / kept["seconds"]).astype(float)))[["run", "turn", "log_rate"]]
     timed = counting.merge(logs, on="run").astype({"turn": int})
+    timed["round"], _ = pd.factorize(timed["session"] + " " + timed["round"].astype(str))
     for key, group in timed.groupby(GROUP, sort=False):
-        cells = group.drop_duplicates(["backend", "mode"])
-        names = list(zip(cells["backend"], cells["mode"], strict=True))
-        number = {name: place for place, name in enumerate(names)}
-        places = [number[name] for name in zip(group["backend"], group["mode"], strict=True)]
-        rounds, _ = pd.factorize(group["session"] + " " + group["round"].astype(str))
-        turns, _ = pd.factorize(group["turn"])
-        array = np.full((len(names), rounds.max() + 1, turns.max() + 1), np.nan)
+        names = list(zip(group["backend"], group["mode"], strict=True))
+        cells = list(dict.fromkeys(names))
+        number = {name: place for place, name in enumerate(cells)}
+        places = np.array([number[name] for name in names])
+        _, rounds = np.unique(group["round"], return_inverse=True)
+        _, turns = np.unique(group["turn"], return_inverse=True)
+        array = np.full((len(cells), rounds.max() + 1, turns.max() + 1), np.nan)
         array[places, rounds, turns] = group["log_rate"]
-        yield _Group(key, names, array, cells[["precision", "threads"]].to_dict("records"))
+        firsts = group.iloc[[names.index(cell) for cell in cells]]
+        yield _Group(key, cells, array, firsts[["precision", "threads"]].to_dict("records"))
 
 
 def _differences(cell: dict[Hashable, Any], base: dict[Hashable, Any]) -> str:
