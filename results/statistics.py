@@ -61,7 +61,8 @@ class Ratio:
 def ratio(log_ratios: NDArray[np.float64]) -> Ratio:
     """Return the ratio of ``[rounds, turns]`` log ratios of throughput; NaN marks turns that do not count."""
     counting = log_ratios[~np.isnan(log_ratios).all(axis=1)]
-    rounds = np.nanmedian(counting, axis=1)
+    median = np.nanmedian if np.isnan(counting).any() else np.median  # which is ten times as fast
+    rounds = median(counting, axis=1)
     if len(rounds) < 2:
         value = math.exp(rounds[0]) if len(rounds) else math.nan
         return Ratio(value, math.nan, math.nan)
@@ -153,7 +154,7 @@ def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
     counting = runs[(runs["status"] == "ok") & runs["comparable"].eq(True)]
     kept = windows[windows["kept"].astype(bool)]
     logs = kept.assign(log_rate=np.log((kept["samples"] / kept["seconds"]).astype(float)))[["run", "turn", "log_rate"]]
-    timed = counting.merge(logs, on="run").astype({"turn": int})
+    timed = counting.merge(logs, on="run").astype({"turn": int, "backend": object, "mode": object})
     timed["round"], _ = pd.factorize(timed["session"] + " " + timed["round"].astype(str))
     for key, group in timed.groupby(GROUP, sort=False):
         names = list(zip(group["backend"], group["mode"], strict=True))
