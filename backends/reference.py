@@ -122,13 +122,14 @@ def conv2d(layer: Conv2d, own: Arrays, x: Array) -> tuple[Array, Back]:
     return y, Back(inputs, parameters)
 
 
-def max_pool2d(layer: MaxPool2d, own: Arrays, x: Array) -> tuple[Array, Back]:
+def max_pool2d(layer: MaxPool2d, own: Arrays, x: Array, close: float = 0.0) -> tuple[Array, Back]:
     """``y`` is the largest value of each window: ``[n, c, h, w]`` to ``[n, c, oh, ow]``.
 
     ``dy/dx`` is 1 for the element that was taken and 0 for the others, so that element gets all of ``g``
     (Goodfellow et al., section 9.3; Dumoulin & Visin, chapter 3 for the sizes). Where several elements of a window
     are the largest there is no derivative, and frameworks may choose differently: here the first one in row-major
-    order gets all of it, as with PyTorch on the CPU.
+    order gets all of it, as with PyTorch on the CPU. What is no more than ``close`` below the largest could have been
+    the largest, had it been rounded otherwise: given such a distance, the last of these gets the gradient instead.
     """
     candidates = places(x, layer.kernel, layer.stride)
     y = reduce(np.maximum, candidates)
@@ -136,8 +137,9 @@ def max_pool2d(layer: MaxPool2d, own: Arrays, x: Array) -> tuple[Array, Back]:
     def inputs(g: Array) -> Array:
         total = np.zeros(x.shape, x.dtype)
         open_windows = np.ones(y.shape, dtype=np.bool_)
-        for place, candidate in zip(places(total, layer.kernel, layer.stride), candidates, strict=True):
-            taken = open_windows & (candidate == y)
+        pairs = list(zip(places(total, layer.kernel, layer.stride), candidates, strict=True))
+        for place, candidate in reversed(pairs) if close else pairs:
+            taken = open_windows & (candidate >= y - x.dtype.type(close))
             open_windows &= ~taken
             place += g * taken
         return total
@@ -226,12 +228,16 @@ def forward(model: Model, parameters: Arrays, features: Array, rounding: float =
 
     ``rounding`` is a relative error that is put on what every layer gives, to see what rounding would do. The error
     of a sum is in proportion to its terms rather than to its result (Higham, 2002, "Accuracy and Stability of
-    Numerical Algorithms", section 4.2), and can turn the sign on which a ReLU decides.
+    Numerical Algorithms", section 4.2). It can turn the sign on which a ReLU decides, and it turns every choice of a
+    max pool that is as close as such errors are large.
     """
     x, backs = features, []
     for i, layer in enumerate(model.layers):
         own = {name: parameters[f"{i}.{name}"] for name in ("weight", "bias") if f"{i}.{name}" in parameters}
-        x, back = OPERATIONS[type(layer)](layer, own, x)
+        if rounding and isinstance(layer, MaxPool2d):
+            x, back = max_pool2d(layer, own, x, error_of_sums(x, abs(rounding)))
+        else:
+            x, back = OPERATIONS[type(layer)](layer, own, x)
         x = rounded_sum(x, rounding) if isinstance(layer, Linear | Conv2d | AvgPool2d) else rounded(x, rounding)
         backs.append(back)
     return x, backs
@@ -256,7 +262,12 @@ def rounded_sum(values: Array, rounding: float) -> Array:
     """Return the values with errors of a few roundings of the largest, up or down, the same way in every step."""
     if not rounding:
         return values
-    return values + signs(values.shape) * values.dtype.type(SUM_ROUNDINGS * rounding * np.abs(values).max())
+    return values + signs(values.shape) * values.dtype.type(error_of_sums(values, rounding))
+
+
+def error_of_sums(values: Array, rounding: float) -> float:
+    """Return the error of a few roundings of the largest value."""
+    return SUM_ROUNDINGS * rounding * float(np.abs(values).max())
 
 
 @lru_cache(maxsize=64)

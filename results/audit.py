@@ -59,27 +59,12 @@ def continue_from(case: Case, audit: Audit, budget: float) -> Continuation:
                 break
             list(pool.map(_Run.step, runs))
             if step + 1 in audit.parameters:
-                parameters[step + 1] = _expect_by_layer([run.training.parameters for run in runs])
+                snapshots = [run.training.parameters for run in runs]
+                parameters[step + 1] = {name: expect([values[name] for values in snapshots]) for name in snapshots[0]}
     losses = expect_curve(np.array([run.losses for run in runs]).T)
     # A late loss is small, but it is the difference of outputs that are not: one rounding of these is honest.
     largest = float(np.max(np.abs(runs[0].training.logits(case.features[audit.batches[0]]))))
     return Continuation(Expectation(losses.values, losses.tolerance + MULTIPLE * ROUNDING * largest), parameters)
-
-
-def _expect_by_layer(snapshots: list[Arrays]) -> dict[str, Expectation]:
-    """Expect the parameters of the first; a bias may be off by at least as much as the weight of its layer.
-
-    Where rounding turns a decision of a ReLU or of a max pool, the gradient that arrives at a layer changes in a few
-    places. That gradient is the same for weight and bias, and every such turn shows in the weight, but only those at
-    the border of an image show in the bias: too rare for three copies to meet one.
-    """
-    own = {name: expect([values[name] for values in snapshots]) for name in snapshots[0]}
-    return {
-        name: Expectation(
-            expected.values, np.maximum(expected.tolerance, own[f"{name.split('.')[0]}.weight"].tolerance)
-        )
-        for name, expected in own.items()
-    }
 
 
 class _Run:

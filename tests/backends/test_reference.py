@@ -54,6 +54,7 @@ KINKED = Model(
 FLAT = Model((2, 3, 2), (Flatten(), Linear(12, 5), ReLU(), Linear(5, 3)))
 
 
+EPSILON = float(np.finfo(np.float32).eps)
 DTYPES: tuple[Any, ...] = (np.float64, np.float32)
 
 
@@ -203,6 +204,29 @@ def test_first_of_equal_maxima_gets_the_gradient() -> None:
     assert y.tolist() == [[[[7.0, 7.0]]]]
     # Both windows hold x[0, 1]; it is the first 7 of either.
     assert back.inputs(np.array([[[[2.0, 3.0]]]])).tolist() == [[[[0.0, 5.0, 0.0], [0.0, 0.0, 0.0]]]]
+
+    y, back = reference.max_pool2d(MaxPool2d(2, 1), {}, x - [[[[0.0, 0.0, 0.1], [0.1, 0.0, 0.3]]]], close=0.2)
+    assert y.tolist() == [[[[7.0, 7.0]]]]
+    assert back.inputs(np.array([[[[2.0, 3.0]]]])).tolist() == [[[[0.0, 0.0, 3.0], [2.0, 0.0, 0.0]]]]
+
+
+def test_every_choice_of_a_max_pool_that_rounding_could_turn_is_turned_in_one_of_the_roundings() -> None:
+    # Two pixels of each window give the same sum but for its rounding: 3 * 0.1 and 0.3.
+    features: Any = np.zeros((100, 1, 4, 4), np.float32)
+    features[:, 0, 0, 0], features[:, 0, 3, 3] = 0.1, 0.3
+    model = Model((1, 4, 4), (Conv2d(1, 1, 2, 2, 0), MaxPool2d(2, 2), Flatten(), Linear(1, 2)))
+    own: Any = {
+        "0.weight": np.array([[[[3.0, 0.0], [0.0, 1.0]]]], np.float32),
+        "0.bias": np.zeros(1, np.float32),
+        "3.weight": np.ones((2, 1), np.float32),
+        "3.bias": np.zeros(2, np.float32),
+    }
+    taken = []
+    for rounding in (0.0, EPSILON, -EPSILON):
+        _, backs = reference.forward(model, own, features, rounding)
+        taken.append(backs[1].inputs(np.ones((100, 1, 1, 1)))[:, 0, 0, 0] != 0)
+    assert len(set(taken[0])) == 1
+    assert ((taken[1] != taken[0]) | (taken[2] != taken[0])).all()
 
 
 def test_relu_has_no_slope_at_zero() -> None:
