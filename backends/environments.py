@@ -49,6 +49,10 @@ class BackendFile:
         """The environment variable that names an interpreter to use instead of an environment of our own."""
         return f"LOCKSTEP_PYTHON_{re.sub('[^A-Z0-9]', '_', self.name.upper())}"
 
+    def candidates(self, device: str) -> list[str]:
+        """The devices to try for "cpu", "gpu", or "auto": the GPU where the backend can use one, else the CPU."""
+        return [name for name in ("gpu", "cpu") if name in self.devices] if device == "auto" else [device]
+
 
 def names() -> list[str]:
     """The backends that come with lockstep: the files in this folder that carry a PEP 723 header."""

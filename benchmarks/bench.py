@@ -18,7 +18,7 @@ from benchmarks import machine
 from benchmarks.data import prepare
 from benchmarks.errors import InputError
 from benchmarks.experiment import Experiment
-from benchmarks.materials import Materials, draw
+from benchmarks.materials import Materials, Start, draw
 from benchmarks.plan import Cell
 from benchmarks.progress import TerminalProgress
 from benchmarks.session import Options, Session
@@ -44,6 +44,8 @@ class Selection:
     overrides: dict[str, Any] = field(default_factory=dict)
     sweeps: Sequence[str] = ()
     """Each as "key=value,value"."""
+    start: Start | None = None
+    """Weights to start from instead of drawn ones."""
 
 
 def bench(selection: Selection, options: Options, pythons: dict[str, str], results: Path, console: Console) -> int:
@@ -61,7 +63,10 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
         names = ", ".join(" ".join(cell) for cell in cells_there)
         raise InputError(f"--baseline {' '.join(options.baseline)}: not among the cells; there are {names}")
     store = Store(results)
-    with TerminalProgress(console) as progress, tempfile.TemporaryDirectory(prefix="lockstep-") as scratch:
+    with (
+        TerminalProgress(console, options.log_every) as progress,
+        tempfile.TemporaryDirectory(prefix="lockstep-") as scratch,
+    ):
         interpreters = Interpreters(pythons, progress.message)
         for backend, _ in modes:
             interpreters.given(backend)
@@ -136,7 +141,8 @@ def _materials(
                 experiment.check_outputs(len(data.classes))
             except ValueError as error:
                 raise InputError(f"{path}: {error}") from None
-        materials = draw(path.stem, experiment, data, scratch / f"materials-{number}", variant.point.label)
+        folder = scratch / f"materials-{number}"
+        materials = draw(path.stem, experiment, data, folder, variant.point.label, selection.start)
         threads = variant.point.threads or selection.threads or machine.default_threads()
         prepared.append((materials, threads))
     return prepared

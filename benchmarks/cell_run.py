@@ -13,13 +13,15 @@ from typing import Any, Concatenate, ParamSpec
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.contract import model_to_json
+from backends.contract import Parameters, model_to_json
 from benchmarks.auditing import audit
 from benchmarks.conversation import Conversation
 from benchmarks.data.cache import SPLITS, Split
+from benchmarks.data.spec import LinearRegression
+from benchmarks.keeping import Keeper
 from benchmarks.materials import hash_arrays
 from benchmarks.plan import Cell
-from benchmarks.scoring import Score, confusion, score
+from benchmarks.scoring import Score, confusion, is_better, line_errors, score
 from benchmarks.timing import LONGEST_CALL, TimedWindows
 from benchmarks.worker_process import WorkerError, WorkerProcess
 from results.audit import Audit, continue_from
@@ -78,16 +80,20 @@ class CellRun:
         judgement: Judgement,
         session_start: float,
         progress: Callable[[CellRun], None],
+        keeper: Keeper | None = None,
     ) -> None:
-        """Prepare a run without starting anything. ``progress`` is called after every training window."""
+        """Prepare a run without starting anything. ``progress`` is called after every training window and epoch."""
         self.cell = cell
         self.record = record
         self.speed = 0.0
         self.seen = 0
+        self.epoch = 0
+        """The epoch that is being trained, counted from 1."""
         self._judgement = judgement
         self._evidence: dict[str, Any] = {}
         self._session_start = session_start
         self._progress = progress
+        self._keeper = keeper
         self._conversation: Conversation
         self._windows: TimedWindows
         self._alive = False
@@ -106,11 +112,6 @@ class CellRun:
     def last_loss(self) -> float:
         """Training loss of the latest step."""
         return float(self._losses[-1][-1])
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that is being trained, counted from 1."""
-        return len(self.record.epoch_rows)
 
     @property
     def cpu_seconds(self) -> float:
@@ -174,7 +175,7 @@ class CellRun:
         """Train all epochs window by window, with an evaluation after each epoch."""
         materials = self.cell.materials
         for epoch in range(1, materials.experiment.epochs + 1):
-            self.seen = 0
+            self.seen, self.epoch = 0, epoch
             weighted_loss = 0.0
             # A window ends where the ladder wants to look.
             cuts = {1 - self._steps_done, self._judgement.steps - self._steps_done}
@@ -187,6 +188,12 @@ class CellRun:
                 losses, seconds = self._conversation.train_last(epoch - 1, materials.last_batch)
                 weighted_loss += self._keep(losses, seconds, materials.last_batch)
             self._evaluate(Epoch(epoch, train_loss=weighted_loss / materials.data.sizes["train"]))
+            if self._keeper:
+                self._keeper.after_epoch(self.record, epoch, self._parameters)
+            self._progress(self)
+        data = materials.experiment.data
+        if isinstance(data, LinearRegression) and len(materials.model.layers) == 1:
+            self.record.weight_error, self.record.bias_error = line_errors(data, self._parameters())
 
     @_ends_on_failure
     def warm_up(self) -> None:
@@ -220,6 +227,7 @@ class CellRun:
             self.record.comparable = False
             self.end("failed", f"the row contradicts itself: {'; '.join(found)}")
         else:
+            self._keep_models()
             self.end("ok", "")
 
     def end(self, status: Status, reason: str) -> None:
@@ -254,8 +262,7 @@ class CellRun:
     def _load(self) -> None:
         """Load on the device that was asked for; "auto" is the GPU where the backend finds one, else the CPU."""
         materials = self.cell.materials
-        auto = [device for device in ("gpu", "cpu") if device in self.cell.backend.devices]
-        candidates = auto if self.cell.device == "auto" else [self.cell.device]
+        candidates = self.cell.backend.candidates(self.cell.device)
         for device in candidates:
             self.record.device = device
             try:
@@ -304,6 +311,16 @@ class CellRun:
             self._evidence["trained_logits"] = self._judged_outputs()
         self._progress(self)
         return float(losses.sum(dtype=np.float64)) * batch_size
+
+    def _parameters(self) -> Parameters:
+        return self._conversation.parameters("harness")
+
+    def _keep_models(self) -> None:
+        if self._keeper:
+            try:
+                self._keeper.write(self.record)
+            except OSError as error:
+                raise WorkerError("failed", f"its models cannot be kept: {error.strerror or error}") from None
 
     def _judged_outputs(self) -> NDArray[np.float32]:
         (outputs,) = self._conversation.ask("ladder", "predict", name="judged").arrays
@@ -359,6 +376,10 @@ class CellRun:
                 setattr(row, f"{split}_loss", result.loss)
                 setattr(row, f"{split}_accuracy", result.accuracy)
         self.record.epoch_rows.append(row)
+        if row.epoch and row.validation_loss is not None:
+            best = self.record.epoch_rows[self.record.best_epoch or row.epoch]
+            if best is row or is_better(row, best):
+                self.record.best_epoch = row.epoch
         target, reached = self.record.target_accuracy, row.test_accuracy
         if target is not None and reached is not None and reached >= target and self.record.seconds_to_target is None:
             self.record.seconds_to_target = row.elapsed_seconds

@@ -1,4 +1,4 @@
-"""The command line: lockstep run, list, table, runs, log, report, plot, schema, new-backend."""
+"""The command line of lockstep."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,10 +17,12 @@ from rich.console import Console
 from backends import environments
 from backends.contract import Precision
 from backends.environments import BackendFileError, EnvironmentFailed, Interpreters
-from benchmarks import bench, machine
+from benchmarks import bench, machine, predicting
 from benchmarks import experiment as experiments
 from benchmarks.data import DataError
 from benchmarks.errors import InputError
+from benchmarks.kept_models import find_model
+from benchmarks.materials import Start
 from benchmarks.session import REPEATS, Options
 from results import report, tables, terminal
 from results.report import differences, pictures
@@ -27,6 +30,7 @@ from results.statistics import BASELINE
 from results.store import Store, StoreError
 
 BAD_INPUT, INTERRUPTED = 2, 130
+SHOWN_CLASSES = 10
 RESULTS = Path(environments.__file__).parents[1] / "results" / "out"
 
 app = typer.Typer(
@@ -51,6 +55,14 @@ def _share(text: str) -> float:
 
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Folder of the store, the tables and the logs.")
+]
+
+Pythons = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=PATH",
+        help="Interpreter of a backend instead of an environment of its own; 'current' is the running one.",
+    ),
 ]
 
 
@@ -113,13 +125,19 @@ def run(
         Precision, typer.Option(help="Arithmetic of products; tf32 where a framework has it on its device.")
     ] = "float32",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one run may work.")] = 3600.0,
-    python: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=PATH",
-            help="Interpreter of a backend instead of an environment of its own; 'current' is the running one.",
-        ),
+    keep_models: Annotated[
+        bool,
+        typer.Option("--keep-models", help="Keep the weights after the last epoch, and after the best on validation."),
+    ] = False,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN", help="Start from weights that a run kept: RUN, RUN:last or a file."),
     ] = None,
+    log_every: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="BATCHES", help="Also print the loss every so many batches, and every epoch."),
+    ] = None,
+    python: Pythons = None,
     results: Results = RESULTS,
 ) -> None:
     """Run experiments on the frameworks, and add one row per run to the results table.
@@ -136,6 +154,7 @@ def run(
         precision=precision,
         overrides={key: value for key, value in overrides.items() if value is not None},
         sweeps=sweep or (),
+        start=_start(from_, results) if from_ else None,
     )
     options = Options(
         repeats,
@@ -145,8 +164,61 @@ def run(
         budget=budget * 60,
         target_accuracy=target_accuracy,
         command=shlex.join(["lockstep", *sys.argv[1:]]),
+        keep_models=keep_models,
+        log_every=log_every,
     )
     raise typer.Exit(bench.bench(selection, options, pythons_given(python or [], backend or []), results, Console()))
+
+
+def _start(run: str, results: Path) -> Start:
+    model = find_model(run, results)
+    return Start(model.label, model.parameters)
+
+
+@app.command()
+def predict(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run that kept models: RUN, RUN:best, RUN:last, or a model's file.")
+    ],
+    pictures: Annotated[list[Path] | None, typer.Argument(metavar="[PICTURE]...", help="Picture files.")] = None,
+    data: Annotated[Literal["test"] | None, typer.Option(help="Score the whole test set instead.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which backend loads it; default: the one that trained it.")
+    ] = None,
+    mode: Annotated[str | None, typer.Option(metavar="MODE", help="Default: the backend's first one.")] = None,
+    device: Annotated[
+        Literal["cpu", "gpu", "auto"], typer.Option(help="auto is the GPU where the backend finds one.")
+    ] = "auto",
+    python: Pythons = None,
+    results: Results = RESULTS,
+) -> None:
+    """Use a model that a run kept, in any framework: say what is in pictures, or score the test set."""
+    if bool(pictures) == bool(data):
+        raise InputError("predict: give pictures, or --data test" + (", not both" if data else ""))
+    model = find_model(run, results)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    trained_by = model.trained_by.split()[0]
+    # A file may claim anything, so it does not get to name code that is run.
+    if not backend and trained_by not in environments.names():
+        raise InputError(f"predict: {model.label} was trained by {trained_by}; add --backend to say who is to load it")
+    chosen = environments.find(backend or trained_by)
+    if mode and mode not in chosen.modes:
+        raise InputError(f"--mode {mode}: {chosen.name} has {', '.join(chosen.modes)}")
+    interpreters = Interpreters(pythons_given(python or [], [backend] if backend else []), console.print)
+    predictor = predicting.Predictor(model, chosen, mode or next(iter(chosen.modes)), device, interpreters)
+    shown = f"{model.name}, {model.label}, trained by {model.trained_by}, on {chosen.name} {predictor.mode}"
+    if data:
+        score = predicting.score_test_set(predictor)
+        accuracy = "" if score.accuracy is None else f", test accuracy {score.accuracy:.2%}"
+        console.print(f"{shown}: test loss {score.loss:.6g}{accuracy}")
+    else:
+        seen = predicting.see(predictor, pictures or [])
+        console.print(f"{shown}:")
+        for picture in seen:
+            changes = f" ({', '.join(picture.changes)})" if picture.changes else ""
+            console.print(f"{picture.picture}{changes}")
+            for name, probability in list(picture.probabilities.items())[:SHOWN_CLASSES]:
+                console.print(f"  {probability:7.2%}  {name}")
 
 
 @app.command("list")
@@ -154,10 +226,11 @@ def list_() -> None:
     """List experiments, backends with their modes and environments, and devices; imports no framework."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print("experiments:")
+    width = max(map(len, experiments.names()))
     for name in experiments.names():
         experiment = experiments.load(experiments.find(name))
         mark = "" if experiment.default else " (not in the default set)"
-        console.print(f"  {name:22} {experiment.description}{mark}")
+        console.print(f"  {name:{width}} {experiment.description}{mark}")
     console.print("backends:")
     interpreters = Interpreters({}, console.print)
     for name in environments.names():
@@ -271,8 +344,12 @@ def report_(
 
 @app.command()
 def plot(
-    charts: Annotated[
-        list[str] | None, typer.Argument(metavar="[CHART]...", help="Such as throughput; default: all.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CHART|EXPERIMENT]...",
+            help="Charts such as throughput, default: all; experiments are put together into one picture per chart.",
+        ),
     ] = None,
     format_: Annotated[Literal["svg", "png"], typer.Option("--format", help="Vector or pixel graphics.")] = "svg",
     session: Sessions = None,
@@ -282,11 +359,26 @@ def plot(
     results: Results = RESULTS,
 ) -> None:
     """Draw the report's charts as pictures, one file for each chart and comparison."""
-    for name in charts or ():
-        if name not in pictures.NAMES:
-            raise InputError(f"plot {name}: no such chart; there are {', '.join(pictures.NAMES)}")
-    for path in pictures.draw(report.read(results, session or ()), output or results / "plots", format_, charts or ()):
+    charts = [name for name in names or () if name in pictures.NAMES]
+    chosen = [name for name in names or () if name not in pictures.NAMES]
+    folder = output or results / "plots"
+    if chosen:
+        found = _experiments(results, chosen, session or ())
+        drawn = pictures.draw_together(found, folder, format_, charts)
+    else:
+        drawn = pictures.draw(report.read(results, session or ()), folder, format_, charts)
+    for path in drawn:
         print(path)
+    if chosen:
+        titles = found.runs["panel"].map(dict(enumerate(found.titles)))
+        terminal.print_experiments(found.runs.assign(title=titles), Console())
+
+
+def _experiments(results: Path, names: list[str], sessions: Sequence[str]) -> report.Results:
+    try:
+        return report.read_experiments(results, names, sessions)
+    except StoreError as error:
+        raise InputError(f"plot: {error}; the charts are {', '.join(pictures.NAMES)}") from None
 
 
 @app.command()

@@ -49,9 +49,9 @@ class Conversation:
         answer = self.ask("train", "train_last", epoch=epoch)
         return self._window(answer, "training", epoch + 1, 1, samples)
 
-    def parameters(self) -> Parameters:
+    def parameters(self, phase: Phase = "ladder") -> Parameters:
         """The worker's present parameters."""
-        answer = self.ask("ladder", "parameters")
+        answer = self.ask(phase, "parameters")
         return dict(zip(answer.values["names"], answer.arrays, strict=True))
 
     def resume(self) -> None:

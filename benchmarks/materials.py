@@ -26,6 +26,14 @@ JUDGED_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
+class Start:
+    """Weights to start from instead of drawn ones, and what they are called."""
+
+    label: str
+    parameters: contract.Parameters
+
+
+@dataclass(frozen=True)
 class Materials:
     """Files that workers map into memory, and the hashes of what is in them."""
 
@@ -37,6 +45,8 @@ class Materials:
     model: contract.Model
     parameters: Path
     weights_hash: str
+    weights_from: str
+    """The kept model that training starts from; empty if the weights were drawn."""
     batches: Path
     last_batches: Path
     batches_hash: str
@@ -99,11 +109,19 @@ class Materials:
         return self.full_steps + (self.last_batch > 0)
 
 
-def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path, point: str = "") -> Materials:
+def draw(
+    name: str,
+    experiment: Experiment,
+    data: PreparedData,
+    folder: Path,
+    point: str = "",
+    start: Start | None = None,
+) -> Materials:
     """Draw initial weights and batch order from the experiment's seed and write them into ``folder``.
 
-    The order is one permutation of the training set per epoch, cut into full batches [epochs * steps, batch size]
-    and the short last ones [epochs, rest]. Raises InputError if there is no full batch, or if the order is too long.
+    ``start`` takes the place of drawn weights. The order is one permutation of the training set per epoch, cut into
+    full batches [epochs * steps, batch size] and the short last ones [epochs, rest]. Raises InputError if there is no
+    full batch, if the order is too long, or if the weights to start from are those of another model.
     """
     samples, batch_size, epochs = data.sizes["train"], experiment.batch_size, experiment.epochs
     if batch_size > samples:
@@ -117,6 +135,9 @@ def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path, po
     # Two independent streams, so that a change of the model leaves the batches as they are.
     weights_seed, order_seed = np.random.SeedSequence(experiment.seed).spawn(2)
     parameters = initial_parameters(experiment.model, np.random.default_rng(weights_seed))
+    if start:
+        _need_same_shapes(name, parameters, start)
+        parameters = start.parameters
     generator = np.random.default_rng(order_seed)
     order = np.stack([generator.permutation(samples) for _ in range(epochs)]).astype(np.int64)
     full_steps, last_batch = divmod(samples, batch_size)
@@ -137,6 +158,7 @@ def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path, po
         model=experiment.model,
         parameters=folder / "parameters.safetensors",
         weights_hash=hash_arrays(parameters),
+        weights_from=start.label if start else "",
         batches=folder / "batches.npy",
         last_batches=folder / "last_batches.npy",
         batches_hash=hash_arrays({"order": order}),
@@ -146,6 +168,16 @@ def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path, po
         full_steps=full_steps,
         last_batch=last_batch,
     )
+
+
+def _need_same_shapes(name: str, drawn: contract.Parameters, start: Start) -> None:
+    shapes, given = ({key: array.shape for key, array in arrays.items()} for arrays in (drawn, start.parameters))
+    for key in sorted({*shapes, *given}):
+        if shapes.get(key) != given.get(key):
+            raise InputError(
+                f"{name}: --from {start.label}: that is another model: its {key} is {given.get(key, 'absent')}, and "
+                f"here it is {shapes.get(key, 'absent')}; start from a run with the same layers"
+            )
 
 
 def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -90,13 +90,6 @@ class Contestant:
     launch: Launch
 
     @property
-    def devices(self) -> list[str]:
-        """The devices to try: with "auto", the GPU where the backend can use one at all, else the CPU."""
-        if self.device != "auto":
-            return [self.device]
-        return [device for device in ("gpu", "cpu") if device in self.backend.devices]
-
-    @property
     def mode(self) -> str:
         """The mode that is measured."""
         return next(iter(self.backend.modes))
@@ -173,7 +166,7 @@ def _product_peak(worker: WorkerProcess, contestant: Contestant, folder: Path) -
     try:
         for size in SIZES:
             files = _write(folder / str(size), size)
-            device = _load(worker, contestant, size, files, contestant.devices)
+            device = _load(worker, contestant, size, files, contestant.backend.candidates(contestant.device))
             seconds, processors = _fastest_step(worker, size, files)
             gflops = step_flops(_model(size), size) / seconds / 1e9
             if best.gflops is None or gflops > best.gflops:

@@ -10,15 +10,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from benchmarks.cell_run import CellRun
 from benchmarks.plan import Comparison
-from results.record import Run
+from results.record import Epoch, Run
 
 
 class TerminalProgress:
     """Progress for people; use it as a context manager."""
 
-    def __init__(self, console: Console) -> None:
-        """Write to a console; the live line appears only if that is a terminal."""
+    def __init__(self, console: Console, log_every: int | None = None) -> None:
+        """Write to a console; the live line appears only if that is a terminal.
+
+        With ``log_every``, a line is printed about every so many batches, and one after every epoch.
+        """
         self._console = console
+        self._log_every = log_every
+        self._logged: tuple[str, int, int] = ("", 0, 0)
         self._bar = Progress(
             MofNCompleteColumn(),
             BarColumn(bar_width=16),
@@ -67,11 +72,17 @@ class TerminalProgress:
 
     def training(self, run: CellRun) -> None:
         """Update the live line: cell, epoch, loss, samples/s, time left."""
-        experiment = run.cell.materials.experiment
-        self._live(
-            f"{run.cell.label} | epoch {run.epoch}/{experiment.epochs} loss {run.last_loss:.4f} "
-            f"[{run.seen}/{run.cell.materials.data.sizes['train']}] {run.speed:,.0f} samples/s"
-        )
+        materials = run.cell.materials
+        epoch = f"{run.cell.label} | epoch {run.epoch}/{materials.experiment.epochs}"
+        loss = f"loss {run.last_loss:.4f} [{run.seen}/{materials.data.sizes['train']}]"
+        self._live(f"{epoch} {loss} {run.speed:,.0f} samples/s")
+        if self._log_every:
+            logged = (run.record.run, run.epoch, run.seen // materials.experiment.batch_size // self._log_every)
+            if run.record.epoch_rows[-1].epoch == run.epoch:
+                self.message(f"{epoch}: {materials.steps_per_epoch} iterations, {_scores(run.record.epoch_rows[-1])}")
+            elif logged[-1] and logged != self._logged:
+                self._logged = logged
+                self.message(f"{epoch}: {loss}")
 
     def turns(self, comparison: Comparison, turn: int, of: int) -> None:
         """Update the live line."""
@@ -108,6 +119,19 @@ class TerminalProgress:
         left = sum(self._seconds.get(_cell(run), mean) for run in self._remaining)
         minutes, seconds = divmod(round(left), 60)
         return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def _scores(row: Epoch) -> str:
+    """What is known after an epoch, in words."""
+    known = {
+        "training loss": row.train_loss,
+        "validation loss": row.validation_loss,
+        "average test loss": row.test_loss,
+    }
+    parts = [f"{name} {value:.6f}" for name, value in known.items() if value is not None]
+    accuracies = {"validation accuracy": row.validation_accuracy, "test accuracy": row.test_accuracy}
+    parts += [f"{name} {value:.1%}" for name, value in accuracies.items() if value is not None]
+    return ", ".join(parts)
 
 
 def _cell(run: Run) -> tuple[str, ...]:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.contract import Loss
+from backends.contract import Loss, Parameters
+from benchmarks.data.spec import LinearRegression
+from results.record import Epoch
 
 
 @dataclass(frozen=True)
@@ -37,3 +39,16 @@ def confusion(outputs: NDArray[np.float32], labels: NDArray[np.integer[Any]]) ->
     cells = labels.astype(np.int64) * classes + outputs.argmax(axis=1)
     found: list[list[int]] = np.bincount(cells, minlength=classes**2).reshape(classes, classes).tolist()
     return found
+
+
+def is_better(row: Epoch, than: Epoch) -> bool:
+    """Whether an epoch's validation accuracy is higher, or in a regression its validation loss lower."""
+    if row.validation_accuracy is None or than.validation_accuracy is None:
+        return (row.validation_loss or 0.0) < (than.validation_loss or 0.0)
+    return row.validation_accuracy > than.validation_accuracy
+
+
+def line_errors(line: LinearRegression, parameters: Parameters) -> tuple[float, float]:
+    """Return how far the weights (the largest error of any) and the bias of a linear layer are from the true ones."""
+    weight, bias = parameters["0.weight"][0], parameters["0.bias"][0]
+    return float(np.abs(weight - np.array(line.weights)).max()), abs(float(bias) - line.bias)

@@ -15,6 +15,7 @@ from backends.environments import EnvironmentFailed, Interpreters
 from benchmarks import machine
 from benchmarks.cell_run import CellRun, Launch
 from benchmarks.flops import step_flops
+from benchmarks.keeping import Keeper
 from benchmarks.noise import NoiseWatch, processor_settings
 from benchmarks.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.plan import Cell, Comparison, comparisons, turn_orders
@@ -81,6 +82,10 @@ class Options:
     """Seconds of the session after which no round is added."""
     command: str = ""
     """What was typed, for the report."""
+    log_every: int | None = None
+    """Also tell the loss every so many batches, and the scores after every epoch."""
+    keep_models: bool = False
+    """Whether to keep the best and the last weights of every run."""
 
 
 class Session:
@@ -125,7 +130,7 @@ class Session:
             for comparison, records in self._plan:  # it grows at its end
                 judgement = self._judge(comparison, records[0])
                 live = [
-                    CellRun(cell, record, judgement, self._start, self._progress.training)
+                    CellRun(cell, record, judgement, self._start, self._progress.training, self._keeper(cell))
                     for cell, record in zip(comparison.cells, records, strict=True)
                 ]
                 if self._options.peaks:
@@ -142,6 +147,9 @@ class Session:
                         record.reason = record.reason or "stopped by Ctrl-C before it began"
                         self._ended(record)
             raise
+
+    def _keeper(self, cell: Cell) -> Keeper | None:
+        return Keeper(self._store.folder, cell) if self._options.keep_models else None
 
     def _add_rounds(self, round_: int) -> None:
         """Plan one more round of the comparisons whose intervals are too wide, as long as there is time."""
@@ -296,6 +304,7 @@ class Session:
                     target_accuracy=self._options.target_accuracy,
                     machine=self._machine,
                     command=self._options.command,
+                    weights_from=materials.weights_from,
                     experiment_json=experiment.canonical_json(),
                     log=f"logs/{run}.log",
                 )

@@ -97,6 +97,12 @@ class Run:
     train_loss: float | None = None
     train_samples_per_second: float | None = None
     predict_samples_per_second: float | None = None
+    best_epoch: int | None = None
+    """The epoch with the best score on the validation set: the highest accuracy, in a regression the lowest loss."""
+    weight_error: float | None = None
+    """Largest distance of a learned weight from the true one, where a line is fitted to a generated line."""
+    bias_error: float | None = None
+    """The same of the bias."""
     confusion: list[list[int]] | None = None
     """Samples of the test set by true class (row) and predicted class (column), after the last epoch."""
     step_flops: int | None = None
@@ -175,6 +181,10 @@ class Run:
     machine: dict[str, Any] = field(default_factory=dict)
     command: str = ""
     """What was typed to start the session."""
+    weights_from: str = ""
+    """The kept model that it started from; empty if its weights were drawn."""
+    models: dict[str, Any] = field(default_factory=dict)
+    """The models that were kept, "best" and "last", each with its file, its epoch and the file's hash."""
     experiment_json: str = ""
     log: str = ""
     epoch_rows: list[Epoch] = field(default_factory=list)

@@ -20,6 +20,9 @@ IDENTITY = ("round", "experiment", "backend", "mode", "status")
 COMPACT = (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP)
 """Metrics in the table of runs in Markdown, after its identity."""
 
+EXPERIMENTS = (TEST_ACCURACY, TEST_LOSS, THROUGHPUT)
+"""The same where experiments are put beside each other."""
+
 NARROW = (TEST_ACCURACY, THROUGHPUT)
 """The same in a terminal of 80 columns."""
 
@@ -49,6 +52,20 @@ def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str
     # A cell that is left out of every ratio has no other throughput than its runs' median.
     table[THROUGHPUT.column] = table.pop("samples_per_second").fillna(table[THROUGHPUT.column])
     return table
+
+
+def experiments_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Experiments beside each other, a row per experiment, backend and mode: medians over the runs that are ok.
+
+    ``runs`` have a ``title`` besides the columns of the record. The values are texts.
+    """
+    rows = []
+    for (title, backend, mode), cell in runs[runs["status"] == "ok"].groupby(["title", "backend", "mode"], sort=False):
+        medians = cell[[metric.column for metric in EXPERIMENTS]].astype(float).median()
+        texts = {metric.heading: metric.written(medians[metric.column]) for metric in EXPERIMENTS}
+        size = {"parameters": f"{cell['parameters'].iloc[0]:,}", "epochs": str(cell["epochs"].iloc[0])}
+        rows.append({"experiment": title, "backend and mode": f"{backend} {mode}", **size, **texts})
+    return pd.DataFrame(rows)
 
 
 def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 from results.advice import advice
 from results.metrics import FIRST_STEP, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
 from results.store import Store
-from results.tables import IDENTITY, NARROW, summary_table
+from results.tables import IDENTITY, NARROW, experiments_table, summary_table
 
 
 def print_session(store: Store, session: str, baseline: tuple[str, str], console: Console) -> None:
@@ -67,6 +67,19 @@ def print_runs(runs: pd.DataFrame, console: Console) -> None:
     for _, run in runs.iterrows():
         identity = (escape(str(run[name])) for name in IDENTITY)
         table.add_row(*identity, *(metric.written(run[metric.column]) for metric in NARROW))
+    console.print(table)
+
+
+def print_experiments(runs: pd.DataFrame, console: Console) -> None:
+    """Print experiments beside each other; ``runs`` have a ``title`` besides the columns of the record."""
+    rows = experiments_table(runs)
+    table = _table(None)
+    for name in rows.columns[:2]:
+        table.add_column(name, overflow="fold")
+    for name in rows.columns[2:]:
+        table.add_column(name.replace(", ", " ").replace(" ", "\n"), justify="right", no_wrap=True)
+    for row in rows.itertuples(index=False):
+        table.add_row(*map(escape, row))
     console.print(table)
 
 

@@ -1,8 +1,8 @@
 """Data sets: what an experiment may name, and how each becomes memory-mapped arrays that every backend reads."""
 
 from benchmarks.data.cache import PreparedData, Split
-from benchmarks.data.prepare import prepare
+from benchmarks.data.prepare import normalised, prepare
 from benchmarks.data.source import DataError
 from benchmarks.data.spec import DataSpec
 
-__all__ = ["DataError", "DataSpec", "PreparedData", "Split", "prepare"]
+__all__ = ["DataError", "DataSpec", "PreparedData", "Split", "normalised", "prepare"]

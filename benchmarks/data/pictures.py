@@ -116,26 +116,54 @@ def read_pictures(spec: PictureFolder, listing: Listing) -> Source:
     def samples(part: Part) -> Samples:
         def rows(chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
             # One thread: on small pictures four take twice as long, since most of the work holds Python's lock.
-            return np.stack([_read_picture(part.files[i], spec) for i in chosen])
+            return np.stack([_read_picture(part.files[i], spec).pixels for i in chosen])
 
         return Samples(labels=part.labels, rows=rows)
 
     return Source(train=samples(listing.train), test=samples(listing.test), classes=listing.classes)
 
 
-def _read_picture(file: Path, spec: PictureFolder) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a model gets it, uint8 ``[channels, height, width]``, and what had to be changed for that."""
+
+    pixels: NDArray[np.uint8]
+    changes: tuple[str, ...]
+
+
+def read_picture(file: Path, shape: tuple[int, ...]) -> Picture:
+    """Read a picture, resized and with its colours converted to ``shape``, (channels, height, width).
+
+    Raises DataError for a file that is not a picture, is damaged, is too large, or has more than 8 bits per channel.
+    """
+    channels, height, width = shape
+    mode = "L" if channels == 1 else "RGB"
+    changes = []
     try:
         with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > PIXELS_LIMIT:
-                raise DataError(f"data.path: {file} has {image.width}x{image.height} pixels, over {PIXELS_LIMIT}")
+                raise DataError(
+                    f"{file} has {image.width}x{image.height} pixels, over {PIXELS_LIMIT:,}; make it smaller"
+                )
             if image.mode.startswith(("I", "F")):
-                raise DataError(f"data.path: {file} has more than 8 bits per channel; convert it to 8 bits")
-            picture = image.convert("L" if spec.greyscale else "RGB")
-            height, width = spec.size
+                raise DataError(f"{file} has more than 8 bits per channel; convert it to 8 bits")
+            if image.mode != mode:
+                changes.append(f"converted from {image.mode} to {mode}")
+            picture = image.convert(mode)
             if picture.size != (width, height):
+                changes.append(f"resized from {picture.width}x{picture.height} to {width}x{height} pixels")
                 picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     except DataError:
         raise
+    except FileNotFoundError:
+        raise DataError(f"{file}: there is no such file") from None
     except Exception as error:  # a damaged file makes Pillow's decoders raise almost anything
-        raise DataError(f"data.path: {file} cannot be read as a picture: {error}; repair or remove it") from error
-    return np.asarray(picture).reshape(height, width, spec.channels).transpose(2, 0, 1)
+        raise DataError(f"{file} cannot be read as a picture: {error}; repair or remove it") from error
+    return Picture(np.asarray(picture).reshape(height, width, channels).transpose(2, 0, 1), tuple(changes))
+
+
+def _read_picture(file: Path, spec: PictureFolder) -> Picture:
+    try:
+        return read_picture(file, spec.sample_shape)
+    except DataError as error:
+        raise DataError(f"data.path: {error}") from error

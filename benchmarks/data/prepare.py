@@ -184,13 +184,13 @@ def _write_split(spec: DataSpec, samples: Samples, chosen: NDArray[np.int64], fo
     shape = samples.rows(np.zeros(1, dtype=np.int64)).shape[1:]
     step = max(1, CHUNK_VALUES // prod(shape))
     pieces = (chosen[start : start + step] for start in range(0, len(chosen), step))
-    features = (_normalised(spec, samples.rows(piece)) for piece in pieces)
+    features = (normalised(spec, samples.rows(piece)) for piece in pieces)
     write_array(folder, f"{split}_features", (len(chosen), *shape), "<f4", features)
     labels = samples.labels[chosen]
     write_array(folder, f"{split}_labels", labels.shape, labels.dtype.newbyteorder("<"), [labels])
 
 
-def _normalised(spec: DataSpec, rows: NDArray[Any]) -> NDArray[np.float32]:
+def normalised(spec: DataSpec, rows: NDArray[Any]) -> NDArray[np.float32]:
     """Return ``(pixel / white - mean) / std`` per channel in float32; features other than images are left alone."""
     features = rows.astype(np.float32)
     if isinstance(spec, ImageData):

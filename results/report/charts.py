@@ -94,6 +94,18 @@ def loss_by_epoch(color: alt.Color) -> alt.TopLevelMixin:
     return _lines("epochs", 1.5, point=True).encode(x, y, color, **_by_mode(), tooltip=tooltip)
 
 
+def fitting(color: alt.Color) -> alt.TopLevelMixin:
+    """Training and validation loss by epoch: where the second rises again, the model over-fits."""
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1))
+    y = alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False))
+    tooltip = _tooltip("cell:N", "set:N", "epoch:Q", "loss:Q")
+    legend = alt.Legend(title="loss on", symbolType="stroke", symbolStrokeColor="#8C8C8C")
+    dash = alt.StrokeDash("set:N", legend=legend, scale=alt.Scale(domain=["training", "validation"]))
+    lines = _lines("fitting", 1.5).encode(x, y, color, dash, detail=alt.Detail("cell:N"), tooltip=tooltip)
+    marks = alt.Chart(alt.NamedData("fitting")).mark_point(size=90, strokeWidth=2.5).transform_filter(SHOWN)
+    return alt.layer(lines, marks.transform_filter("datum.best").encode(x, y, color, tooltip=tooltip))
+
+
 def phases(_: alt.Color) -> alt.TopLevelMixin:
     """Where the time of a process went; the mean over the cell's runs."""
     bars = alt.Chart(alt.NamedData("phases")).mark_bar(stroke="white", strokeWidth=0.5).transform_filter(SHOWN)
@@ -141,7 +153,7 @@ def windows(color: alt.Color) -> alt.TopLevelMixin:
         alt.X("second:Q", title="seconds since the session began", scale=alt.Scale(zero=False)),
         alt.Y("throughput:Q", title=f"{THROUGHPUT.heading} (logarithmic)", scale=LOG),
         color,
-        alt.Shape("mode:N", title="mode"),
+        alt.Shape("mode:N", title=None),
         tooltip=_tooltip("cell:N", "second:Q", "throughput:Q", "counts:N"),
     )
 
@@ -197,6 +209,15 @@ CHARTS = (
         "epochs",
         "test_loss",
         loss_by_epoch,
+    ),
+    Chart(
+        "fitting",
+        "Training and validation loss",
+        "The first run of each cell. A ring marks the epoch with the best score on the validation set; where the loss "
+        "on it rises while that of the training falls, the model over-fits. Training loss is the mean during an epoch.",
+        "fitting",
+        "loss",
+        fitting,
     ),
     Chart(
         "phases",
@@ -274,7 +295,7 @@ def _lines(table: str, width: float, point: bool = False) -> alt.Chart:
 
 def _by_mode() -> dict[str, Any]:
     """One line per cell, dashed by mode."""
-    legend = alt.Legend(title="mode", symbolType="stroke", symbolStrokeColor="#8C8C8C")
+    legend = alt.Legend(title=None, symbolType="stroke", symbolStrokeColor="#8C8C8C")
     return {"strokeDash": alt.StrokeDash("mode:N", legend=legend), "detail": alt.Detail("cell:N")}
 
 

@@ -35,6 +35,14 @@ class Results:
         """What the comparisons are called, by number."""
         return [label(run) for _, run in self.runs.drop_duplicates("panel").iterrows()]
 
+    @property
+    def titles(self) -> list[str]:
+        """The same with no more than what tells them apart."""
+        firsts = self.runs.drop_duplicates("panel")
+        parts = [firsts["experiment"], firsts["point"]]
+        parts += [firsts[column] for column in ("device", "threads_asked") if firsts[column].nunique() > 1]
+        return [" ".join(str(part) for part in row if part) for row in zip(*parts, strict=True)]
+
 
 def read(folder: Path, sessions: Sequence[str] = (), every: bool = False) -> Results:
     """Read the chosen sessions of a results folder, or every one, or the newest. Raises StoreError if there is none."""
@@ -51,6 +59,20 @@ def read(folder: Path, sessions: Sequence[str] = (), every: bool = False) -> Res
     chosen["panel"] = chosen.groupby(GROUP, sort=False, dropna=False).ngroup()
     tables = [table[table["run"].isin(chosen["run"])] for table in (store.epochs(), store.windows(), store.steps())]
     return Results(folder, chosen, *tables)
+
+
+def read_experiments(folder: Path, names: Sequence[str], sessions: Sequence[str] = ()) -> Results:
+    """Read the runs of some experiments: of each from the newest session that has it. Raises StoreError."""
+    every = read(folder, sessions, every=not sessions)
+    for name in names:
+        if name not in set(every.runs["experiment"]):
+            there = ", ".join(dict.fromkeys(every.runs["experiment"]))
+            raise StoreError(f"{folder}: there are no runs of {name}, only of {there}")
+    newest = every.runs.groupby("experiment")["session"].transform("last")
+    runs = every.runs[every.runs["experiment"].isin(names) & every.runs["session"].eq(newest)].reset_index(drop=True)
+    runs["panel"] = runs.groupby(GROUP, sort=False, dropna=False).ngroup()
+    tables = [table[table["run"].isin(runs["run"])] for table in (every.epochs, every.windows, every.steps)]
+    return Results(folder, runs, *tables)
 
 
 def label(run: pd.Series) -> str:

@@ -25,6 +25,7 @@ def chart_tables(results: Results) -> dict[str, pd.DataFrame]:
         "intervals": intervals(results),
         "steps": steps(results),
         "epochs": epochs(results),
+        "fitting": fitting(results),
         "phases": phases(results),
         "sweep": sweep(results),
         "confusion": confusion(results),
@@ -64,6 +65,17 @@ def epochs(results: Results) -> pd.DataFrame:
     columns = ["test_accuracy", "test_loss", "seconds"]
     own[columns] = own[columns].astype(float)
     return own.groupby([*IDENTITY, "epoch"], sort=False)[columns].median().reset_index()
+
+
+def fitting(results: Results) -> pd.DataFrame:
+    """``loss`` on the ``set`` "training" and "validation" by ``epoch``, of each cell's first run; ``best`` or not."""
+    firsts = results.runs.drop_duplicates(IDENTITY)[["run", *IDENTITY, "best_epoch"]]
+    own = results.epochs[results.epochs["validation_loss"].notna() & (results.epochs["epoch"] > 0)]
+    own = own.merge(firsts, on="run").rename(columns={"train_loss": "training", "validation_loss": "validation"})
+    keys = [*IDENTITY, "epoch", "best_epoch"]
+    table = own.melt(keys, ["training", "validation"], "set", "loss")
+    table["best"] = (table["set"] == "validation") & table["epoch"].eq(table.pop("best_epoch"))
+    return table
 
 
 def phases(results: Results) -> pd.DataFrame:

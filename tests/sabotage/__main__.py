@@ -30,7 +30,7 @@ from tests.sabotage.saboteurs import MINT, SABOTEURS
 FRAMEWORKS = ("pytorch", "jax", "mindspore")
 MORE: dict[str, dict[str, Any]] = {
     "fashion-mnist-mlp": {"data.samples": 12_800, "data.test_samples": 1000},
-    "cifar10-cnn": {"data.samples": 1_024, "data.test_samples": 1000},
+    "cifar10-cnn-pictures": {"data.samples": 1_024, "data.test_samples": 1000},
 }
 """Experiments beside the default ones, as far as the reference can follow them; their data has to be there already."""
 
