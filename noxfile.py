@@ -20,6 +20,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def tutorials(session: nox.Session) -> None:
+    """Run the tutorials in full on every framework ($LOCKSTEP_DATA names the data); arguments after --: '-- --help'."""
+    session.install("-e", ".")
+    _become(session, "lockstep", "tutorials", *session.posargs)
+
+
+@nox.session
 def report(session: nox.Session) -> None:
     """Write results/out/report.html from the newest session; arguments after -- go to 'lockstep report'."""
     session.install("-e", ".")

@@ -17,7 +17,7 @@ from rich.console import Console
 from backends import environments
 from backends.contract import Precision
 from backends.environments import BackendFileError, EnvironmentFailed, Interpreters
-from benchmarks import bench, machine, predicting
+from benchmarks import bench, machine, predicting, tutorials
 from benchmarks import experiment as experiments
 from benchmarks.data import DataError
 from benchmarks.errors import InputError
@@ -219,6 +219,26 @@ def predict(
             console.print(f"{picture.picture}{changes}")
             for name, probability in list(picture.probabilities.items())[:SHOWN_CLASSES]:
                 console.print(f"  {probability:7.2%}  {name}")
+
+
+@app.command("tutorials")
+def tutorials_(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="Experiments of tutorials; default: all.")
+    ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODE", help="Mode of a backend; repeatable; default: as the tutorials do it."),
+    ] = None,
+    python: Pythons = None,
+    results: Results = RESULTS,
+) -> None:
+    """Run the tutorials in full, and put what they report beside what each framework reached.
+
+    Exit code: 0 if all were run and all is ok, 1 if data is missing or a run failed, 2 for bad input.
+    """
+    pythons = pythons_given(python or [], [])
+    raise typer.Exit(tutorials.run_tutorials(names or (), mode or tutorials.MODES, pythons, results, Console()))
 
 
 @app.command("list")

@@ -83,11 +83,12 @@ def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[
             "; ".join(text for text in (problems, note) if isinstance(text, str) and text)
             for problems, note in zip(cells["problems"], cells["note"], strict=True)
         ]
-        parts.append(f"### {label} on {device}, {threads} threads\n\n{_markdown(shown)}\n")
+        parts.append(f"### {label} on {device}, {threads} threads\n\n{markdown(shown)}\n")
     return "\n".join(parts)
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown, its texts escaped."""
     escaped = table.map(lambda value: str(value).replace("|", "\\|").replace("<", "&lt;").replace("\n", " "))
     return str(escaped.to_markdown(index=False, disable_numparse=True))
 
@@ -151,4 +152,4 @@ def text(runs: pd.DataFrame, form: Literal["csv", "json", "markdown"]) -> str:
     shown = runs[list(IDENTITY)].copy()
     for metric in COMPACT:
         shown[metric.heading] = runs[metric.column].map(metric.written)
-    return _markdown(shown) + "\n"
+    return markdown(shown) + "\n"

@@ -1,0 +1,272 @@
+"""The tutorials that lockstep comes from: each is run in full in every framework, and put beside what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from backends import environments
+from backends.environments import Interpreters
+from benchmarks import experiment as experiments
+from benchmarks import machine
+from benchmarks.bench import Selection, bench
+from benchmarks.data import DataError, prepare
+from benchmarks.errors import InputError
+from benchmarks.materials import Start
+from benchmarks.model import initial_parameters
+from benchmarks.session import Options
+from results import tables
+from results.judge import moved
+from results.store import Store
+
+PAGE = "tutorials.md"
+"""File of the table in the results folder."""
+
+MODES = ("eager", "graph", "jit")
+"""How the tutorials run PyTorch, MindSpore and JAX."""
+
+JUDGE_BUDGET = 300.0
+"""Seconds that the reference may train for each tutorial: more than in a bench, which only wants to know enough."""
+
+LOG_EVERY = 100
+"""Batches between two lines of progress, as in the tutorials."""
+
+MOVED_COPIES = 2
+"""Trainings from moved weights, where the reference could not follow to the end."""
+
+
+@dataclass(frozen=True)
+class Tutorial:
+    """A tutorial's experiment, what the tutorial reports, and how the same is told of a run."""
+
+    experiments: tuple[str, ...]
+    """The first of them whose data is there is run."""
+    title: str
+    says: str
+    reached: Callable[[pd.Series, pd.DataFrame], str]
+    """From a run's row and its epochs."""
+    remedy: str = ""
+    """Another way to get the data than what is said where they are missing."""
+
+
+def final_accuracy(run: pd.Series, epochs: pd.DataFrame) -> str:
+    """Test accuracy and average test loss after the last epoch."""
+    return f"{run['test_accuracy']:.2%}, loss {run['test_loss']:.4f}"
+
+
+def best_accuracy(run: pd.Series, epochs: pd.DataFrame) -> str:
+    """The same, and the highest test accuracy after any epoch."""
+    accuracies = epochs.set_index("epoch")["test_accuracy"]
+    return f"{accuracies.max():.2%} after epoch {accuracies.idxmax()}; at the end {final_accuracy(run, epochs)}"
+
+
+def over_fitting(run: pd.Series, epochs: pd.DataFrame) -> str:
+    """Where the validation loss was lowest, and what became of it and of the training loss until the end."""
+    by_epoch = epochs.set_index("epoch")
+    losses, training = by_epoch["validation_loss"], by_epoch["train_loss"]
+    lowest, last, best = int(losses.argmin()), len(losses) - 1, int(run["best_epoch"])
+    return (
+        f"validation loss {losses[lowest]:.3f} after epoch {lowest}, {losses[last]:.3f} at the end, training loss "
+        f"{training[lowest]:.3f} and {training[last]:.3f}; best validation accuracy "
+        f"{by_epoch['validation_accuracy'][best]:.1%} after epoch {best}"
+    )
+
+
+def half_losses(run: pd.Series, epochs: pd.DataFrame) -> str:
+    """Test loss with the factor 1/2 after each epoch, and the errors of what was learned."""
+    losses = ", ".join(f"{loss / 2:.2g}" for loss in epochs["test_loss"].iloc[1:])
+    return f"loss {losses}; {_line(run)}"
+
+
+def squared_losses(run: pd.Series, epochs: pd.DataFrame) -> str:
+    """The same without that factor."""
+    losses = ", ".join(f"{loss:.2g}" for loss in epochs["test_loss"].iloc[1:])
+    return f"loss {losses}; {_line(run)}"
+
+
+def _line(run: pd.Series) -> str:
+    return f"w off by {run['weight_error']:.1g}, b by {run['bias_error']:.1g}"
+
+
+TUTORIALS = (
+    Tutorial(
+        ("fashion-mnist-mlp",),
+        "Fashion-MNIST MLP",
+        "63 % after 5 epochs",
+        final_accuracy,
+    ),
+    Tutorial(
+        ("linear-regression-from-scratch",),
+        "Linear regression from scratch",
+        "loss 0.036, 0.00013, 0.00005",
+        half_losses,
+    ),
+    Tutorial(("linear-regression-concise",), "Linear regression, concise", "w and b found", squared_losses),
+    Tutorial(("mnist-mlp",), "MNIST MLP", "at least 91 % after 3 epochs", final_accuracy),
+    Tutorial(("mnist-mlp-deep",), "MNIST MLP, deeper", "loss curves of both", final_accuracy),
+    Tutorial(
+        ("cifar10-cnn", "cifar10-cnn-pictures"),
+        "CIFAR-10 CNN",
+        "at least 60 % at its best epoch of 10",
+        best_accuracy,
+        "; or unpack its pictures as $LOCKSTEP_DATA/cifar10-jpeg/train/CLASS and $LOCKSTEP_DATA/cifar10-jpeg/test/CLASS",
+    ),
+    Tutorial(
+        ("fashion-mnist-validation",),
+        "Validation and over-fitting",
+        "the best model is not the last",
+        over_fitting,
+    ),
+)
+
+
+def run_tutorials(
+    names: Sequence[str], modes: Sequence[str], pythons: dict[str, str], results: Path, console: Console
+) -> int:
+    """Run tutorials by the names of their experiments, or all; print and write the table; return the exit code."""
+    known = [name for tutorial in TUTORIALS for name in tutorial.experiments]
+    for name in names:
+        if name not in known:
+            raise InputError(f"tutorials {name}: there is none of this name; there are {', '.join(known)}")
+    asked = [tutorial for tutorial in TUTORIALS if not names or {*tutorial.experiments} & {*names}]
+    interpreters = Interpreters(pythons, console.print)
+    chosen: dict[Tutorial, str] = {}
+    missing: dict[Tutorial, str] = {}
+    for tutorial in asked:
+        name, reason = _with_data(tutorial, names, interpreters)
+        if name:
+            chosen[tutorial] = name
+        else:
+            missing[tutorial] = reason
+    before = set(Store(results).runs()["run"])
+    codes = [_train(list(chosen.values()), modes, pythons, results, console)] if chosen else []
+    if machine.gpu_names() and (on_gpu := [name for name in chosen.values() if name.startswith("cifar10")]):
+        codes.append(_train(on_gpu, modes, pythons, results, console, device="gpu"))
+    store = Store(results)
+    runs = store.runs()
+    runs = runs[~runs["run"].isin(before)]
+    good = runs[runs["status"] == "ok"]
+    chaos = {str(name): _chaos(own, pythons, results, console) for name, own in good.groupby("experiment", sort=False)}
+    lines = _table(chosen, runs, store.epochs(), chaos)
+    for tutorial, reason in missing.items():
+        lines.append(f"- {tutorial.title} was not run: {reason}{tutorial.remedy}.")
+    text = "\n".join(lines) + "\n"
+    results.mkdir(parents=True, exist_ok=True)
+    tables.write_text(text, results / PAGE)
+    console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"tutorials: {results / PAGE}", markup=False, highlight=False, soft_wrap=True)
+    return max([*codes, int(bool(missing))])
+
+
+def _with_data(tutorial: Tutorial, names: Sequence[str], interpreters: Interpreters) -> tuple[str, str]:
+    """Return the first experiment whose data can be prepared, or the reasons why none can."""
+    reasons = []
+    for name in tutorial.experiments:
+        if names and name not in names:
+            continue
+        path = experiments.find(name)
+        experiment = experiments.load(path)
+        try:
+            prepare(
+                experiment.data,
+                experiment.validation,
+                path.parent,
+                torchvision_python=lambda: interpreters.path(environments.find("pytorch")),
+            )
+        except DataError as error:
+            reasons.append(str(error))
+        else:
+            return name, ""
+    return "", "; and ".join(reasons)
+
+
+def _train(
+    names: Sequence[str],
+    modes: Sequence[str],
+    pythons: dict[str, str],
+    results: Path,
+    console: Console,
+    device: str = "cpu",
+    backends: Sequence[str] = (),
+    start: Start | None = None,
+) -> int:
+    selection = Selection(names, backends, modes, device, start=start)
+    options = Options(repeats=1, judge_budget=JUDGE_BUDGET, log_every=LOG_EVERY, keep_models=True, command="tutorials")
+    return bench(selection, options, pythons, results, console)
+
+
+def _chaos(runs: pd.DataFrame, pythons: dict[str, str], results: Path, console: Console) -> str:
+    """Say how far test accuracies may be apart although the work is equal.
+
+    If the reference trained to the end, it says so itself. Else the first framework is trained again, from weights that
+    are moved by one unit in the last place: what becomes of that is nobody's fault.
+    """
+    first = runs.iloc[0]
+    steps = int(first["epochs"] * first["steps_per_epoch"])
+    judged = f"{int(first['judged_steps'] or 0):,} of {steps:,} steps"
+    if first["judged_steps"] == steps:
+        (rung,) = [rung for rung in first["ladder"] if rung["name"] == "test accuracy"] or [None]
+        allowed = f", accuracy within {rung['tolerance']:.1%}" if rung and rung["tolerance"] else ""
+        return f"all {steps:,} steps{allowed}"
+    experiment = experiments.load(experiments.find(first["experiment"]))
+    weights_seed, _ = np.random.SeedSequence(experiment.seed).spawn(2)
+    drawn = initial_parameters(experiment.model, np.random.default_rng(weights_seed))
+    for copy in range(MOVED_COPIES):
+        label = f"drawn weights moved by one unit in the last place, copy {copy + 1}"
+        start = Start(label, moved(drawn, np.random.default_rng(copy)))
+        _train([first["experiment"]], [first["mode"]], pythons, results, console, "cpu", [first["backend"]], start)
+    again = Store(results).runs()
+    again = again[again["weights_from"].str.startswith("drawn weights moved") & again["status"].eq("ok")]
+    reached = again.loc[again["experiment"] == first["experiment"], "test_accuracy"].tail(MOVED_COPIES)
+    accuracies = ", ".join(f"{accuracy:.2%}" for accuracy in reached)
+    return f"{judged}; {first['backend']} itself, from weights moved by one unit in the last place: {accuracies}"
+
+
+def _table(chosen: dict[Tutorial, str], runs: pd.DataFrame, epochs: pd.DataFrame, chaos: dict[str, str]) -> list[str]:
+    """The lines of the table in Markdown, and what the runs have in common."""
+    if runs.empty:
+        return []
+    cells = list(dict.fromkeys(runs["backend"] + " " + runs["mode"]))
+    rows = []
+    for tutorial, name in chosen.items():
+        for device, own in runs[runs["experiment"] == name].groupby("device", sort=False):
+            by_cell = {f"{run['backend']} {run['mode']}": run for _, run in own.iterrows()}
+            told = {cell: _told(tutorial, by_cell.get(cell), epochs) for cell in cells}
+            title = tutorial.title if device == "cpu" else f"{tutorial.title} on {device}"
+            agree = {"they agree within": _agreement(own), "equal work proved": chaos.get(name, "")}
+            rows.append({"tutorial": title, "it reports": tutorial.says, **told, **agree})
+    versions = " and ".join(dict.fromkeys(runs["framework"]))
+    first, steps_per_epoch = runs.iloc[0], runs.groupby("experiment", sort=False)["steps_per_epoch"].first()
+    common = (
+        f"Seed {', '.join(map(str, sorted(set(runs['seed']))))}; {first['threads_asked']} threads of "
+        f"{first['machine']['cpu']}; {versions}. Iterations per epoch: "
+        + ", ".join(f"{name} {steps:,}" for name, steps in steps_per_epoch.items())
+        + "."
+    )
+    return [tables.markdown(pd.DataFrame(rows)), "", common, ""]
+
+
+def _told(tutorial: Tutorial, run: Any, epochs: pd.DataFrame) -> str:
+    if run is None:
+        return "-"
+    if run["status"] != "ok":
+        return f"{run['status']}: {run['reason']}"
+    return tutorial.reached(run, epochs[epochs["run"] == run["run"]])
+
+
+def _agreement(runs: pd.DataFrame) -> str:
+    """The largest difference between the final figures of any two of the runs."""
+    good = runs[runs["status"] == "ok"]
+    if len(good) < 2:
+        return "-"
+    loss = good["test_loss"].max() - good["test_loss"].min()
+    if good["test_accuracy"].isna().all():
+        return f"loss {loss:.1g}"
+    accuracy = good["test_accuracy"].max() - good["test_accuracy"].min()
+    return f"loss {loss:.1g}, accuracy {accuracy * 100:.2f} points"
