@@ -115,7 +115,7 @@ TUTORIALS = (
         "CIFAR-10 CNN",
         "at least 60 % at its best epoch of 10",
         best_accuracy,
-        "; or unpack its pictures as $LOCKSTEP_DATA/cifar10-jpeg/train/CLASS and $LOCKSTEP_DATA/cifar10-jpeg/test/CLASS",
+        "; or unpack its pictures as $LOCKSTEP_DATA/cifar10-jpeg/train/CLASS and .../test/CLASS",
     ),
     Tutorial(
         ("fashion-mnist-validation",),

@@ -73,7 +73,29 @@ SHARE_OF_PEAK = Metric(
     "counted operations per second, of what the fastest square product in the same session reached",
 )
 
-METRICS = (THROUGHPUT, TEST_ACCURACY, TEST_LOSS, TIME_TO_ACCURACY, FIRST_STEP, PEAK_MEMORY, SHARE_OF_PEAK)
+WEIGHT_ERROR = Metric(
+    "weight_error",
+    "weight error",
+    "",
+    "lower",
+    ".2g",
+    "of a line's learned weights, the largest distance from the true ones",
+)
+BIAS_ERROR = Metric(
+    "bias_error", "bias error", "", "lower", ".2g", "distance of a line's learned bias from the true one"
+)
+
+METRICS = (
+    THROUGHPUT,
+    TEST_ACCURACY,
+    TEST_LOSS,
+    TIME_TO_ACCURACY,
+    FIRST_STEP,
+    PEAK_MEMORY,
+    SHARE_OF_PEAK,
+    WEIGHT_ERROR,
+    BIAS_ERROR,
+)
 
 
 def markdown() -> str:

@@ -173,6 +173,13 @@ def test_two_results_folders_are_put_side_by_side(lockstep: Lockstep, results: P
         (["runs", "--results", "nowhere"], ["nowhere"]),
         (["log", "s-99999", "--results", "out"], ["s-99999", "s-00015"]),
         (["log", "s-00001", "--results", "out"], ["s-00001.log", "No such file"]),
+        (["plot", "experiment-0", "experiment-9", "--results", "out"], ["experiment-9", "experiment-0", "throughput"]),
+        (["predict", "s-00001", "--results", "out"], ["pictures", "--data test"]),
+        (["predict", "s-00001", "a.png", "--results", "out"], ["s-00001", "no model", "--keep-models"]),
+        (["predict", "s-99999", "a.png", "--results", "out"], ["s-99999", "s-00015"]),
+        (["predict", "no.safetensors", "a.png"], ["no.safetensors", "No such file"]),
+        (["run", "digits-mlp", "--from", "s-00001", "--results", "out"], ["s-00001", "no model", "--keep-models"]),
+        (["tutorials", "mnist", "--results", "out"], ["mnist", "mnist-mlp"]),
     ],
 )
 def test_a_report_that_cannot_be_made_gets_one_line(
@@ -188,6 +195,15 @@ def test_charts_become_pictures(lockstep: Lockstep, results: Path) -> None:
     paths = [results.parent / line for line in ended.stdout.splitlines()]
     assert [path.name.split("-")[0] for path in paths] == ["throughput", "phases"], ended.stderr
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_experiments_share_a_picture_and_a_table(lockstep: Lockstep, results: Path) -> None:
+    fill(results.parent / "two", experiments=2)
+    ended = lockstep("plot", "experiment-0", "experiment-1", "training-loss", "--results", "two")
+    first, *table = ended.stdout.splitlines()
+    assert first == "two/plots/training-loss-experiment-0-and-experiment-1.svg", ended.stderr
+    assert max(map(len, table)) <= 80
+    assert sum("pytorch eager" in line for line in table) == 2
 
 
 def test_the_newest_session_as_markdown(lockstep: Lockstep, results: Path) -> None:

@@ -12,17 +12,17 @@ from benchmarks import experiment as experiments
 from benchmarks import materials
 from benchmarks.data import prepare
 from benchmarks.errors import InputError
-from benchmarks.materials import Materials, draw
+from benchmarks.materials import Materials, Start, draw
 
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def make(folder: str, **overrides: object) -> Materials:
+    def make(folder: str, start: Start | None = None, **overrides: object) -> Materials:
         experiment = experiments.load(experiments.find("digits-mlp"), overrides)
         data = prepare(experiment.data, experiment.validation, tmp_path, lambda: Path())
-        return draw("digits-mlp", experiment, data, tmp_path / folder)
+        return draw("digits-mlp", experiment, data, tmp_path / folder, start=start)
 
     return make
 
@@ -47,6 +47,26 @@ def test_the_seed_alone_decides(make) -> None:
     assert one.batches_hash != other.batches_hash
     for name, values in load_file(one.parameters).items():
         np.testing.assert_array_equal(values, load_file(same.parameters)[name])
+
+
+def test_given_weights_take_the_place_of_drawn_ones_and_batches_stay(make) -> None:
+    drawn = make("a")
+    moved = {name: values + 1 for name, values in load_file(drawn.parameters).items()}
+    started = make("b", start=Start("run r after epoch 3", moved))
+    np.testing.assert_array_equal(load_file(started.parameters)["1.bias"], moved["1.bias"])
+    assert started.batches_hash == drawn.batches_hash
+    assert (drawn.weights_from, started.weights_from) == ("", "run r after epoch 3")
+
+
+def test_weights_of_another_model_are_refused_with_the_first_that_differs(make) -> None:
+    given = load_file(make("a").parameters)
+    for wrong, text in [
+        ({**given, "1.weight": np.zeros((3, 64), np.float32)}, r"1\.weight is \(3, 64\), and here it is \(64, 64\)"),
+        ({name: values for name, values in given.items() if name != "5.bias"}, r"5\.bias is absent"),
+        ({**given, "9.bias": np.zeros(3, np.float32)}, r"9\.bias is \(3,\), and here it is absent"),
+    ]:
+        with pytest.raises(InputError, match=text):
+            make("b", start=Start("run r", wrong))
 
 
 def test_a_batch_larger_than_the_training_set_is_refused_with_the_figure(make) -> None:

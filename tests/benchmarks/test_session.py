@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.bench import OK, SOME_FAILED, Selection, bench
+from benchmarks.kept_models import load_model
 from benchmarks.session import TURNS, Options
 from results.record import PHASES
 from results.store import Store
@@ -34,11 +36,16 @@ def run(
     input: str = "resident",
     peaks: bool = False,
     options: Options | None = None,
+    overrides: dict[str, Any] | None = None,
     **selection: Any,
 ) -> int:
     names = [Path(name).stem for name in backends]
     chosen = Selection(
-        experiments=["digits-mlp"], backends=backends, threads=1, overrides={**FAST, "input": input}, **selection
+        experiments=["digits-mlp"],
+        backends=backends,
+        threads=1,
+        overrides={**FAST, "input": input, **(overrides or {})},
+        **selection,
     )
     console = Console(file=(results.parent / "console.txt").open("w"), width=80)
     pythons = dict.fromkeys(names, "current")
@@ -78,6 +85,44 @@ def test_a_run_that_works_leaves_a_whole_row(results: Path) -> None:
     assert row["train_samples_per_second"] == pytest.approx((timed["samples"] / timed["seconds"]).median())
     for name in ("runs", "epochs", "steps", "windows"):
         assert len(pd.read_csv(results / f"{name}.csv")) == len(pd.read_parquet(results / f"{name}.parquet")) > 0
+
+
+def test_the_best_and_the_last_weights_are_kept_when_asked_for(results: Path) -> None:
+    options = Options(1, peaks=False, turns=0, keep_models=True)
+    assert run(results, ["reference"], options=options, overrides={"epochs": 8}) == OK
+    row = rows(results).loc["reference"]
+    epochs = Store(results).epochs().set_index("epoch")["validation_accuracy"]
+    assert row["best_epoch"] == epochs.idxmax()
+    models: Any = row["models"]
+    assert {which: kept["epoch"] for which, kept in models.items()} == {"best": row["best_epoch"], "last": 8}
+    for kept in models.values():
+        assert load_model(results / kept["file"]).epoch == kept["epoch"]
+
+
+def test_no_model_is_kept_unless_asked_for_or_of_a_run_that_failed(results: Path, write_backend) -> None:
+    failing = write_backend("failing", "def predict(self, data):\n    return np.zeros((3, 3), np.float32)")
+    run(results, ["reference"])
+    run(results, [str(failing)], options=Options(1, peaks=False, turns=0, keep_models=True))
+    assert list(rows(results)["models"]) == [{}, {}]
+    assert not (results / "models").exists()
+
+
+def test_models_that_cannot_be_written_fail_the_run(results: Path) -> None:
+    results.mkdir()
+    (results / "models").write_text("in the way")
+    assert run(results, ["reference"], options=Options(1, peaks=False, turns=0, keep_models=True)) == SOME_FAILED
+    row = rows(results).loc["reference"]
+    assert (row["status"], row["models"]) == ("failed", {})
+    assert "models cannot be kept" in str(row["reason"])
+
+
+def test_progress_can_be_a_line_every_so_many_batches_and_every_epoch(results: Path) -> None:
+    options = Options(1, peaks=False, turns=0, log_every=100)
+    assert run(results, ["reference"], options=options, overrides={"epochs": 2, "batch_size": 8}) == OK
+    lines = [line for line in (results.parent / "console.txt").read_text().splitlines() if "| epoch 2/2" in line]
+    assert re.fullmatch(r"digits-mlp reference numpy \| epoch 2/2: loss \d\.\d{4} \[800/1294\]", lines[0])
+    assert re.fullmatch(r".*: 162 iterations, training loss .*, average test loss .*, test accuracy .*%", lines[1])
+    assert len(lines) == 2
 
 
 def test_a_row_says_what_share_of_the_machine_was_used(results: Path) -> None:

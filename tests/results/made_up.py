@@ -47,6 +47,9 @@ def make_run(number: int, experiment: str, cell: tuple[str, str], round_: int, e
         backend_hash=f"hash of {backend}",
         data_hash="d",
         batches_hash="b",
+        parameters=1000,
+        epochs=epochs,
+        best_epoch=2,
         test_accuracy=0.9,
         test_loss=0.3,
         train_samples_per_second=speed,
@@ -72,7 +75,16 @@ def make_run(number: int, experiment: str, cell: tuple[str, str], round_: int, e
     for place, phase in enumerate(PHASES):
         setattr(run, f"{phase}_seconds", 0.1 * (place + 1))
     run.epoch_rows = [
-        Epoch(epoch, 2.0 / (epoch + 1), None, None, 1.0 / (epoch + 1), 1 - 0.9 / (epoch + 1), 0.5, 0.5 * epoch)
+        Epoch(
+            epoch,
+            train_loss=2.0 / (epoch + 1),
+            validation_loss=1.0 + abs(epoch - 2),
+            validation_accuracy=0.8,
+            test_loss=1.0 / (epoch + 1),
+            test_accuracy=1 - 0.9 / (epoch + 1),
+            train_seconds=0.5,
+            elapsed_seconds=0.5 * epoch,
+        )
         for epoch in range(epochs + 1)
     ]
     run.window_rows = [

@@ -85,6 +85,37 @@ def test_without_a_sweep_over_numbers_there_is_no_scaling(labels: list[str], tmp
     assert BY_NAME["scaling"] not in drawn(tables_of(sweep(tmp_path, labels)))
 
 
+def test_over_fitting_is_visible(tmp_path: Path) -> None:
+    rows = tables_of(fill(tmp_path, experiments=1, rounds=2, epochs=5))["fitting"]
+    one = rows[rows["cell"] == "pytorch eager"]
+    training, validation = (one[one["set"] == name] for name in ("training", "validation"))
+    assert list(training["loss"]) == [2.0 / (epoch + 1) for epoch in range(1, 6)], "epoch 0 did not train"
+    assert list(validation["loss"]) == [2.0, 1.0, 2.0, 3.0, 4.0]
+    assert list(validation.loc[validation["best"], "epoch"]) == [2]
+    assert not training["best"].any()
+
+
+def test_experiments_share_a_picture(tmp_path: Path) -> None:
+    store = fill(tmp_path / "results", experiments=3)
+    found = report.read_experiments(store.folder, ["experiment-2", "experiment-0"])
+    (path,) = pictures.draw_together(found, tmp_path / "plots", "svg", ["training-loss"])
+    assert path.name == "training-loss-experiment-0-and-experiment-2.svg"
+    picture = path.read_text()
+    for text in ("experiment-0", "experiment-2", *(backend for backend, _ in CELLS)):
+        assert text in picture
+    assert "experiment-1" not in picture
+
+
+def test_of_each_experiment_the_newest_session_counts(tmp_path: Path) -> None:
+    store = fill(tmp_path, experiments=2, rounds=1)
+    store.append(make_run(1, "experiment-0", ("jax", "jit"), 1, run="t-00001", session="t"))
+    found = report.read_experiments(tmp_path, ["experiment-0", "experiment-1"])
+    assert found.runs.groupby("experiment")["session"].unique().map(list).to_dict() == {
+        "experiment-0": ["t"],
+        "experiment-1": ["s"],
+    }
+
+
 def test_a_long_curve_is_thinned(tmp_path: Path) -> None:
     run = make_run(1, "e", ("jax", "jit"), 1)
     run.losses = run.losses.repeat(1000)
