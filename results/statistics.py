@@ -151,7 +151,17 @@ class _Group:
 
 def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
     """The windows that count, by comparison; a round is one of a session."""
-    counting = runs[(runs["status"] == "ok") & runs["comparable"].eq(True)]
+    columns = [
+        "run",
+        "session",
+        "round",
+        *GROUP,
+        "backend",
+        "mode",
+        "precision",
+        "threads",
+    ]  # a few cut faster than all
+    counting = runs.loc[(runs["status"] == "ok") & runs["comparable"].eq(True), columns]
     kept = windows[windows["kept"].astype(bool)]
     logs = kept.assign(log_rate=np.log((kept["samples"] / kept["seconds"]).astype(float)))[["run", "turn", "log_rate"]]
     timed = counting.merge(logs, on="run").astype({"turn": int, "backend": object, "mode": object})

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, astuple, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +111,26 @@ class Store:
         ``reference_loss`` and ``tolerance`` are the float64 reference's loss and the largest honest distance from it,
         NaN for steps that were not judged.
         """
-        frames = [_curve("", np.empty(0, np.float32), np.empty((0, 2)))]
+        runs: list[str] = []
+        losses = [np.empty(0, np.float32)]
+        judged = [np.empty((0, 2))]
         if self.path.exists():
             with self._transaction() as connection:
-                for run, losses, reference in connection.execute("SELECT * FROM losses ORDER BY rowid"):
-                    frames.append(_curve(run, _array(losses), _array(reference)))
-        return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)
+                for run, own, reference in connection.execute("SELECT * FROM losses ORDER BY rowid"):
+                    runs.append(run)
+                    losses.append(_array(own))
+                    judged.append(_padded(_array(reference), len(losses[-1])))
+        # One table at the end: a small one for each of thousands of runs would take longer than reading them.
+        lengths = [len(own) for own in losses[1:]]
+        references = np.concatenate(judged)
+        columns = {
+            "run": pd.Series(runs, dtype=object).repeat(lengths).array,
+            "step": np.concatenate([np.arange(0), *(np.arange(1, length + 1) for length in lengths)]),
+            "loss": np.concatenate(losses),
+            "reference_loss": references[:, 0],
+            "tolerance": references[:, 1],
+        }
+        return pd.DataFrame(columns)
 
     def _table(self, name: str, columns: list[str]) -> pd.DataFrame:
         if not self.path.exists():
@@ -135,12 +150,23 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 
 def _array(npy: bytes) -> NDArray[Any]:
-    return np.asarray(np.load(io.BytesIO(npy), allow_pickle=False))
+    """The array that ``_npy`` wrote; raises ValueError if it is something else, or holds objects."""
+    begin = len(np.lib.format.MAGIC_PREFIX) + 4 + int.from_bytes(npy[8:10], "little")
+    shape, fortran_order, dtype = _header(npy[:begin])
+    return np.frombuffer(npy, dtype, offset=begin).reshape(shape, order="F" if fortran_order else "C")
 
 
-def _curve(run: str, losses: NDArray[np.float32], reference: NDArray[np.float64]) -> pd.DataFrame:
-    judged = np.full((len(losses), 2), np.nan)
-    judged[: len(reference)] = reference[: len(losses)]
-    steps = np.arange(1, len(losses) + 1)
-    columns = {"step": steps, "loss": losses, "reference_loss": judged[:, 0], "tolerance": judged[:, 1]}
-    return pd.DataFrame({"run": [run] * len(losses), **columns})
+@lru_cache
+def _header(npy: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type; np.load takes far longer for them than for the values, and most runs have the same."""
+    file = io.BytesIO(npy)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("not an array of format 1.0, which np.save writes for plain numbers")
+    return np.lib.format.read_array_header_1_0(file)
+
+
+def _padded(reference: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """What the judge said about so many steps, NaN for those that were not judged."""
+    judged = np.full((length, 2), np.nan)
+    judged[: len(reference)] = reference[:length]
+    return judged

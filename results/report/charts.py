@@ -258,7 +258,13 @@ CHARTS = (
 
 def drawn(tables: dict[str, pd.DataFrame]) -> list[Chart]:
     """The charts that have something to show in these tables."""
-    return [chart for chart in CHARTS if tables[chart.table][chart.column].notna().any()]
+    return [chart for chart in CHARTS if panels_of(chart, tables)]
+
+
+def panels_of(chart: Chart, tables: dict[str, pd.DataFrame]) -> set[int]:
+    """The comparisons in which a chart has something to show."""
+    table = tables[chart.table]
+    return set(table.loc[table[chart.column].notna(), "panel"])
 
 
 def specification(chart: Chart, backends: Sequence[str]) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from results import metrics
-from results.report.charts import CHARTS, ROW_HEIGHT, Chart, drawn, specification
+from results.report.charts import CHARTS, ROW_HEIGHT, Chart, panels_of, specification
 from results.report.panels import Results
 from results.report.rows import chart_tables
 from results.statistics import GROUP, Ratio, compare_all
@@ -28,11 +31,18 @@ def page_data(results: Results, baseline: tuple[str, str]) -> dict[str, Any]:
     rows_of: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
         rows_of.setdefault(row["panel"], []).append(row)
-    parts = {name: dict(iter(table.groupby("panel"))) for name, table in tables.items()}
-    panels = []
-    for panel, name in enumerate(results.labels):
-        own = {name: part.get(panel, tables[name].iloc[:0]) for name, part in parts.items()}
-        panels.append({"label": name, **_panel(rows_of[panel], ratios.get(panel, {}), own)})
+    numbers = {(panel, row["cell"]): number for panel, own in rows_of.items() for number, row in enumerate(own)}
+    parts = {name: _by_panel(table, numbers, len(rows_of)) for name, table in tables.items()}
+    shown = {chart.name: panels_of(chart, tables) for chart in CHARTS}
+    panels = [
+        {
+            "label": label,
+            **_panel(rows_of[panel], ratios.get(panel, {})),
+            "charts": [name for name, among in shown.items() if panel in among],
+            "tables": {name: part[panel] for name, part in parts.items()},
+        }
+        for panel, label in enumerate(results.labels)
+    ]
     names = list(dict.fromkeys(row["cell"] for row in rows))
     default = " ".join(baseline)
     return {
@@ -46,9 +56,8 @@ def page_data(results: Results, baseline: tuple[str, str]) -> dict[str, Any]:
     }
 
 
-def _panel(cells: list[dict[str, Any]], ratios: dict[str, Any], tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """What the page knows of one comparison; ``cells`` are its rows in the table."""
-    numbers = {cell["cell"]: number for number, cell in enumerate(cells)}
+def _panel(cells: list[dict[str, Any]], ratios: dict[str, Any]) -> dict[str, Any]:
+    """The cells of one comparison, which are its rows in the table, and their ratios."""
     return {
         "cells": [{name: cell[name] for name in ("cell", "backend", "mode")} for cell in cells],
         "left_out": [
@@ -57,21 +66,25 @@ def _panel(cells: list[dict[str, Any]], ratios: dict[str, Any], tables: dict[str
             if cell["cell"] not in ratios
         ],
         "ratios": ratios,
-        "charts": [chart.name for chart in drawn(tables)],
-        "tables": {name: _by_column(table, numbers) for name, table in tables.items()},
     }
 
 
-def _by_column(table: pd.DataFrame, numbers: dict[str, int]) -> dict[str, list[Any]]:
-    """The values of each column; the page knows backend and mode of a cell by its number."""
-    columns = table.drop(columns=["panel", "backend", "mode"]).to_dict("list")
-    columns["cell"] = [numbers[cell] for cell in columns["cell"]]
-    return {str(name): [_short(value) for value in values] for name, values in columns.items()}
+def _by_panel(table: pd.DataFrame, numbers: dict[tuple[int, str], int], panels: int) -> list[dict[str, list[Any]]]:
+    """The values of each column, by comparison; the page knows backend and mode of a cell by its number."""
+    table = table.sort_values("panel", kind="stable")
+    ends = np.searchsorted(table["panel"].to_numpy(), range(panels + 1))
+    lists = table.drop(columns=["panel", "backend", "mode"]).to_dict("list")
+    columns = {str(name): [_short(value) for value in values] for name, values in lists.items()}
+    columns["cell"] = [numbers[key] for key in zip(table["panel"], table["cell"], strict=True)]
+    return [{name: values[begin:end] for name, values in columns.items()} for begin, end in pairwise(ends)]
 
 
 def _short(value: Any) -> Any:
-    """A number with no more digits than can be seen in a chart."""
-    return _finite(float(f"{value:.{DIGITS}g}")) if isinstance(value, float) else value
+    """A number with no more digits than can be seen in a chart; None for what JSON does not have."""
+    if not isinstance(value, float):
+        return value
+    rounded = float(f"{value:.{DIGITS}g}")
+    return rounded if math.isfinite(rounded) else None
 
 
 def _chart(chart: Chart, results: Results) -> dict[str, Any]:
@@ -97,25 +110,21 @@ def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
     """A row per cell, over all its runs: texts, and pairs of number and text."""
     runs = results.runs
     figures = _figures(runs[runs["status"] == "ok"], intervals)
-    statuses = _by_cell(
-        runs, lambda own: ", ".join(f"{n} {status}" for status, n in own["status"].value_counts().items())
-    )
-    work = _by_cell(runs, _work)
+    of_cell: dict[tuple[int, str], list[Any]] = {}
+    run: Any
+    for run in runs[[*CELL, "status", "comparable", "rung"]].itertuples(index=False):
+        of_cell.setdefault((run.panel, run.cell), []).append(run)
     return [
         {
             **{name: str(run[name]) for name in TEXT_COLUMNS},
             **figures.get((run["panel"], run["cell"]), NO_FIGURES),
             "panel": run["panel"],
             "cell": run["cell"],
-            "work": work[run["panel"], run["cell"]],
-            "status": statuses[run["panel"], run["cell"]],
+            "work": _work(of_cell[run["panel"], run["cell"]]),
+            "status": _statuses(of_cell[run["panel"], run["cell"]]),
         }
         for run in runs.drop_duplicates(CELL)[[*CELL, *TEXT_COLUMNS]].to_dict("records")
     ]
-
-
-def _by_cell(runs: pd.DataFrame, describe: Callable[[pd.DataFrame], str]) -> dict[tuple[Any, ...], str]:
-    return {key: describe(own) for key, own in runs.groupby(CELL, sort=False)}
 
 
 NO_FIGURES = {metric.column: [None, metric.written(None)] for metric in metrics.METRICS}
@@ -149,11 +158,18 @@ def _first_step(ok: pd.DataFrame) -> list[Any]:
     return [warm, f"{metric.written(warm)} (with a cold cache {metric.written(seconds[cold].median())})"]
 
 
-def _work(runs: pd.DataFrame) -> str:
+def _statuses(runs: list[Any]) -> str:
+    """How many of a cell's runs ended how, the most frequent first."""
+    counts = Counter(run.status for run in runs)
+    return ", ".join(f"{number} {status}" for status, number in counts.most_common())
+
+
+def _work(runs: list[Any]) -> str:
     """The badge of the ladder: what did other work even once is not equal, whatever its other runs did."""
-    if runs["comparable"].eq(False).any():
-        return f"no: {runs.loc[runs['comparable'].eq(False), 'rung'].iloc[0] or 'cross-checks'}"
-    return "yes" if runs["comparable"].eq(True).any() else "not proved"
+    other = [run.rung for run in runs if run.comparable is False]
+    if other:
+        return f"no: {other[0] or 'cross-checks'}"
+    return "yes" if any(run.comparable is True for run in runs) else "not proved"
 
 
 def _ratios(results: Results, baseline: tuple[str, str]) -> dict[int, dict[str, dict[str, Any]]]:

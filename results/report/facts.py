@@ -41,12 +41,12 @@ def missing(runs: pd.DataFrame) -> list[str]:
     """Cells of a session that have no row, although their mode and their experiment have rows."""
     found = []
     for session, own in runs.groupby("session", sort=False):
-        modes = own[["backend", "mode"]].drop_duplicates().itertuples(index=False)
-        comparisons = {label(group.iloc[0]): group for _, group in own.groupby(GROUP, sort=False)}
-        for mode in modes:
-            for name, group in comparisons.items():
-                if not ((group["backend"] == mode.backend) & (group["mode"] == mode.mode)).any():
-                    found.append(f"{mode.backend} {mode.mode}, {name}: no run in session {session}")
+        groups = own[["point", "backend", "mode", *GROUP]].drop_duplicates().groupby(GROUP, sort=False)
+        there = {label(group.iloc[0]): set(zip(group["backend"], group["mode"], strict=True)) for _, group in groups}
+        for backend, mode in own[["backend", "mode"]].drop_duplicates().itertuples(index=False, name=None):
+            for name, cells in there.items():
+                if (backend, mode) not in cells:
+                    found.append(f"{backend} {mode}, {name}: no run in session {session}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import sqlite3
 from dataclasses import replace
@@ -42,6 +43,28 @@ def test_what_is_appended_comes_back(tmp_path: Path) -> None:
     assert list(store.epochs()["test_loss"]) == [2.0, 1.0, 2.0, 1.0]
     assert store.windows()["seconds"].iloc[0] == 0.25
     np.testing.assert_array_equal(store.steps()["loss"][:3], np.array([2.5, 1.25, np.nan], np.float32))
+
+
+@pytest.mark.parametrize("judged", [np.empty((0, 2)), np.array([[2.5, 1e-6]]), np.array([[2.5, 1.25], [1e-6, 2e-6]]).T])
+def test_the_losses_of_each_run_stand_beside_the_references(judged: np.ndarray, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(a_run("short", losses=np.empty(0, np.float32)))
+    store.append(a_run("r1", reference_losses=judged))
+    steps = store.steps()
+    assert list(steps["run"]) == ["r1"] * 3
+    assert list(steps["step"]) == [1, 2, 3]
+    unjudged = np.full((3 - len(judged), 2), np.nan)
+    np.testing.assert_array_equal(steps[["reference_loss", "tolerance"]], np.vstack([judged, unjudged]))
+
+
+def test_losses_that_are_objects_are_not_read(tmp_path: Path) -> None:
+    store, pickled = Store(tmp_path), io.BytesIO()
+    store.append(a_run("r1"))
+    np.save(pickled, np.array([store], object), allow_pickle=True)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE losses SET npy = ?", (pickled.getvalue(),))
+    with pytest.raises(ValueError, match=r"(?i)object"):
+        store.steps()
 
 
 def test_a_run_is_added_whole_or_not_at_all(tmp_path: Path) -> None:

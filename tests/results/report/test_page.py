@@ -91,6 +91,21 @@ def test_the_ratios_are_those_of_the_verdicts(tmp_path: Path) -> None:
     assert next(column["key"] for column in data["columns"] if column["number"]) == METRICS[0].column
 
 
+def test_each_comparison_has_the_rows_of_its_own_runs_in_five_digits(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(6):  # comparisons take turns; the second one has no epochs
+        changes: dict[str, Any] = {"epoch_rows": []} if number % 2 else {}
+        store.append(make_run(number, f"e{number % 2}", ("jax", ("jit", "scan")[number // 4]), number, **changes))
+    runs = store.runs()
+    for panel, experiment in zip(data_of(page_of(store))["panels"], ("e0", "e1"), strict=True):
+        own = runs[runs["experiment"] == experiment]
+        cells = [panel["cells"][number]["mode"] for number in panel["tables"]["processes"]["cell"]]
+        assert cells == list(own["mode"])
+        rounded = [float(f"{value:.5g}") for value in own["train_samples_per_second"]]
+        assert panel["tables"]["processes"]["throughput"] == rounded
+        assert ("loss-by-epoch" in panel["charts"]) == (experiment == "e0")
+
+
 def test_a_warm_compiler_cache_is_told_from_a_cold_one(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for round_, (cache, seconds) in enumerate([("cold", 9.0), ("warm", 0.2), ("warm", 0.4)], start=1):

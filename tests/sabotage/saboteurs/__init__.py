@@ -1,0 +1,19 @@
+"""Backends that cheat or err, each a few lines on top of the float64 reference, by what is wrong with them."""
+
+from tests.sabotage.saboteurs import afterwards, forward, loss, outputs, steps, timing, update, weights
+from tests.sabotage.saboteurs.saboteur import Saboteur
+from tests.sabotage.saboteurs.update import MINT
+
+SABOTEURS = (
+    *weights.SABOTEURS,
+    *forward.SABOTEURS,
+    *loss.SABOTEURS,
+    *update.SABOTEURS,
+    *steps.SABOTEURS,
+    *outputs.SABOTEURS,
+    *afterwards.SABOTEURS,
+    *timing.SABOTEURS,
+)
+"""Those that need nothing but NumPy."""
+
+__all__ = ["MINT", "SABOTEURS", "Saboteur"]
