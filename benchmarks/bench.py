@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from benchmarks.experiment import Experiment
 from benchmarks.materials import Materials, draw
 from benchmarks.plan import Cell
 from benchmarks.progress import TerminalProgress
+from benchmarks.resume import asked, claim
 from benchmarks.session import Options, Session
 from benchmarks.sweep import Point, points
 from results import report, tables, terminal
 from results.statistics import BASELINE
-from results.store import Store
+from results.store import DamagedStoreError, Store, StoreError
 
 OK, SOME_FAILED, NOTHING_SELECTED = 0, 1, 3
 
@@ -61,6 +62,7 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
         names = ", ".join(" ".join(cell) for cell in cells_there)
         raise InputError(f"--baseline {' '.join(options.baseline)}: not among the cells; there are {names}")
     store = Store(results)
+    store.check()
     with TerminalProgress(console) as progress, tempfile.TemporaryDirectory(prefix="lockstep-") as scratch:
         interpreters = Interpreters(pythons, progress.message)
         for backend, _ in modes:
@@ -70,21 +72,34 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
             for materials, threads in _materials(variants, selection, interpreters, Path(scratch))
             for backend, mode in modes
         ]
-        session = Session(cells, options, interpreters, store, progress)
-        try:
-            session.execute(Path(scratch))
-        finally:
-            progress.stop()
-            if session.runs:
-                tables.export(store)
-                terminal.print_session(store, session.name, options.baseline, console)
-                page = store.folder / report.PAGE
-                report.write(report.read(store.folder, [session.name]), page, options.baseline)
-                console.print(f"report: {page}", markup=False, soft_wrap=True)
-                console.print(
-                    f"results: {store.path} (also as CSV and Parquet beside it)", markup=False, soft_wrap=True
-                )
+        what = asked(asdict(selection), options.measured, options.repeats, options.until)
+        with claim(store, what, options.fresh) as name:
+            session = Session(name, cells, options, interpreters, store, progress)
+            try:
+                try:
+                    session.execute(Path(scratch))
+                except KeyboardInterrupt:
+                    _tell(session, store, options, progress, console)
+                    raise
+                _tell(session, store, options, progress, console)
+            except DamagedStoreError:
+                raise
+            except (StoreError, OSError) as error:
+                reason = f"stopped: {error}; every run that has its row is kept, and the same command continues"
+                console.print(reason, markup=False, highlight=False, soft_wrap=True)
+                return SOME_FAILED
     return OK if all(run.status in ("ok", "unavailable") for run in session.runs) else SOME_FAILED
+
+
+def _tell(session: Session, store: Store, options: Options, progress: TerminalProgress, console: Console) -> None:
+    """Write the tables and the report of a session, and print its summary."""
+    progress.stop()
+    tables.export(store)
+    terminal.print_session(store, session.name, options.baseline, console)
+    page = store.folder / report.PAGE
+    report.write(report.read(store.folder, [session.name]), page, options.baseline)
+    console.print(f"report: {page}", markup=False, soft_wrap=True)
+    console.print(f"results: {store.path} (also as CSV and Parquet beside it)", markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -125,6 +140,8 @@ def _materials(
     prepared = []
     for number, variant in enumerate(variants):
         path, experiment = variant.path, variant.experiment
+        threads = variant.point.threads or selection.threads or machine.default_threads()
+        machine.processors_for(threads)  # which says so if there are not so many
         data = prepare(
             experiment.data,
             experiment.validation,
@@ -137,6 +154,5 @@ def _materials(
             except ValueError as error:
                 raise InputError(f"{path}: {error}") from None
         materials = draw(path.stem, experiment, data, scratch / f"materials-{number}", variant.point.label)
-        threads = variant.point.threads or selection.threads or machine.default_threads()
         prepared.append((materials, threads))
     return prepared

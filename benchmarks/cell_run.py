@@ -222,6 +222,12 @@ class CellRun:
         else:
             self.end("ok", "")
 
+    def end_worker(self) -> None:
+        """End the worker, if there is one: nothing more is asked of this run."""
+        if self._alive:
+            self._alive = False
+            self._conversation.worker.kill()
+
     def end(self, status: Status, reason: str) -> None:
         """End the run and its worker, if it has one."""
         self.record.status, self.record.reason = status, reason

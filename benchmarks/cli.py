@@ -1,4 +1,4 @@
-"""The command line: lockstep run, list, table, runs, log, report, plot, schema, new-backend."""
+"""The command line: lockstep run, list, table, runs, log, retire, report, plot, schema, new-backend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -16,15 +16,16 @@ from rich.console import Console
 from backends import environments
 from backends.contract import Precision
 from backends.environments import BackendFileError, EnvironmentFailed, Interpreters
-from benchmarks import bench, machine
+from benchmarks import bench, machine, signals
 from benchmarks import experiment as experiments
 from benchmarks.data import DataError
 from benchmarks.errors import InputError
 from benchmarks.session import REPEATS, Options
 from results import report, tables, terminal
+from results.recovery import recover
 from results.report import differences, pictures
 from results.statistics import BASELINE
-from results.store import Store, StoreError
+from results.store import DamagedStoreError, Store, StoreError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 RESULTS = Path(environments.__file__).parents[1] / "results" / "out"
@@ -112,6 +113,9 @@ def run(
     precision: Annotated[
         Precision, typer.Option(help="Arithmetic of products; tf32 where a framework has it on its device.")
     ] = "float32",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over, where the same command would continue an interrupted session.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one run may work.")] = 3600.0,
     python: Annotated[
         list[str] | None,
@@ -145,6 +149,7 @@ def run(
         budget=budget * 60,
         target_accuracy=target_accuracy,
         command=shlex.join(["lockstep", *sys.argv[1:]]),
+        fresh=fresh,
     )
     raise typer.Exit(bench.bench(selection, options, pythons_given(python or [], backend or []), results, Console()))
 
@@ -214,7 +219,7 @@ def table(
 @app.command()
 def runs(results: Results = RESULTS) -> None:
     """List the sessions of a results folder: their names, how their runs ended, and what was typed."""
-    terminal.print_sessions(report.read(results, every=True).runs, Console())
+    terminal.print_sessions(report.every_run(results), Console())
 
 
 @app.command()
@@ -223,14 +228,35 @@ def log(
     results: Results = RESULTS,
 ) -> None:
     """Show the log of a run: what its process printed, the framework's messages among it."""
-    found = report.read(results, every=True).runs.set_index("run")
-    if run not in found.index:
-        raise InputError(f"log {run}: no such run in {results}; the newest are {', '.join(found.index[-3:])}")
-    path = results / str(found.loc[run, "log"])
-    try:
-        sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
-    except OSError as error:
-        raise InputError(f"log {run}: {path}: {error.strerror}") from None
+    name = str(_found(results, "log", run)["log"])
+    path = report.log_path(results, name)
+    if path is None:
+        raise InputError(f"log {run}: No such file in {results / 'logs'}: {name}")
+    sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
+
+
+@app.command()
+def retire(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's name, as in 'lockstep table --format csv'.")],
+    why: Annotated[str, typer.Option(metavar="TEXT", help="The reason, which tables and reports give.")],
+    results: Results = RESULTS,
+) -> None:
+    """Leave a run out of tables and ratios from now on; its row stays in the store, with the reason."""
+    if not why.strip():
+        raise InputError(f"retire {run}: --why is empty; say what was wrong with it")
+    if reason := _found(results, "retire", run)["retired"]:
+        raise InputError(f"retire {run}: it is retired already: {reason}")
+    Store(results).retire([run], why.strip())
+    print(f"{run} is retired; 'lockstep report' writes the report without it")
+
+
+def _found(results: Path, command: str, run: str) -> dict[str, Any]:
+    """The row of a run; raises InputError if there is none."""
+    runs = report.every_run(results)
+    rows = runs[runs["run"] == run].to_dict("records")
+    if not rows:
+        raise InputError(f"{command} {run}: no such run in {results}; the newest are {', '.join(runs['run'][-3:])}")
+    return {str(name): value for name, value in rows[0].items()}
 
 
 Sessions = Annotated[
@@ -314,17 +340,32 @@ def main() -> None:
     """Run the command line; every foreseen error is one line on stderr."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("lockstep").setLevel(logging.INFO)
+    signals.install()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except typer.TyperException as error:
         code = _fail(error.format_message(), BAD_INPUT)
+    except DamagedStoreError as error:
+        code = _recover(error)
     except (InputError, DataError, BackendFileError, StoreError) as error:
         code = _fail(str(error), BAD_INPUT)
     except EnvironmentFailed as error:
         code = _fail(str(error), bench.SOME_FAILED)
-    except (KeyboardInterrupt, typer.Abort):
-        code = _fail("interrupted; what had finished is kept", INTERRUPTED)
+    except OSError as error:
+        code = _fail(f"{error.filename or 'writing'}: {error.strerror or error}", bench.SOME_FAILED)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        reason = "interrupted; what had finished is kept, and the same command continues"
+        code = _fail(reason, getattr(error, "exit_code", INTERRUPTED))
     sys.exit(code)
+
+
+def _recover(error: DamagedStoreError) -> int:
+    """Keep what can be read of a store that was found damaged, and say what became of it."""
+    try:
+        outcome = recover(error.path)
+    except StoreError as failure:
+        return _fail(str(failure), bench.SOME_FAILED)
+    return _fail(f"{error}; {outcome}; the same command goes on from there", bench.SOME_FAILED)
 
 
 def _fail(message: str, code: int) -> int:

@@ -43,7 +43,12 @@ class StoreError(Exception):
 
 
 class DamagedStoreError(StoreError):
-    """A store that SQLite itself cannot read as a whole; ``results.recovery`` keeps what can be read."""
+    """A store that SQLite itself cannot read as a whole; ``results.recovery`` keeps what can be read of ``path``."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        """Keep the file."""
+        super().__init__(f"{path}: {reason}")
+        self.path = path
 
 
 class Store:
@@ -97,7 +102,9 @@ class Store:
         except sqlite3.Error as error:
             # The low byte is the error, the others are its variety.
             damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
-            raise (DamagedStoreError if damaged else StoreError)(f"{self.path}: {error}") from None
+            if damaged:
+                raise DamagedStoreError(self.path, str(error)) from None
+            raise StoreError(f"{self.path}: {error}") from None
 
     def _version(self, connection: sqlite3.Connection) -> int:
         """The format of the store, 0 if it is being made.
@@ -107,7 +114,7 @@ class Store:
         pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         # SQLite reads the missing part of a last page as zeros. An empty file is a store that is being made.
         if 0 < self.path.stat().st_size < pages * size:
-            raise DamagedStoreError(f"{self.path}: the end of the file is missing")
+            raise DamagedStoreError(self.path, "the end of the file is missing")
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         if not 0 <= version <= FORMAT:
             raise StoreError(
@@ -120,7 +127,7 @@ class Store:
         """Read the whole structure of the store; raises DamagedStoreError, or StoreError as every method does."""
         for (found,) in self._select("PRAGMA quick_check(1)"):
             if found != "ok":
-                raise DamagedStoreError(f"{self.path}: {found}")
+                raise DamagedStoreError(self.path, str(found))
 
     # --- sessions: what was asked for, and whether it came to its end ---------------------------------------------
 

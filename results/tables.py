@@ -35,6 +35,12 @@ def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     return runs
 
 
+def retirements(runs: pd.DataFrame) -> list[str]:
+    """Say how many runs do not count any more, a sentence for each reason."""
+    reasons = runs.loc[runs["retired"] != "", "retired"].value_counts(sort=False)
+    return [f"retired: {count} {'run' if count == 1 else 'runs'}: {why}" for why, count in reasons.items()]
+
+
 def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> pd.DataFrame:
     """One row per cell: medians over its runs that are ok, its throughput, and what ``statistics.compare`` found."""
     columns = [metric.column for metric in (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP)]

@@ -1,9 +1,10 @@
 """The report: one HTML page without network, and its charts as pictures."""
 
+from results.report.facts import log_path
 from results.report.page import write
-from results.report.panels import read
+from results.report.panels import every_run, read
 
 PAGE = "report.html"
 """Its name in a results folder."""
 
-__all__ = ["PAGE", "read", "write"]
+__all__ = ["PAGE", "every_run", "log_path", "read", "write"]

@@ -38,7 +38,7 @@ def test_an_intact_store_is_found_intact(whole: Store) -> None:
 def test_what_can_be_read_of_a_truncated_store_is_kept_to_the_bit(whole: Store, tmp_path: Path, share: float) -> None:
     store = cut(whole, tmp_path / "cut", share)
     damaged = store.path.read_bytes()
-    with pytest.raises(DamagedStoreError, match="end of the file is missing|malformed"):
+    with pytest.raises(DamagedStoreError, match=r"end of the file is missing|malformed"):
         store.check()
     message = recover(store.path)
     store.check()
