@@ -20,6 +20,7 @@ from benchmarks.errors import InputError
 from benchmarks.experiment import Experiment
 from benchmarks.materials import Materials, draw
 from benchmarks.plan import Cell
+from benchmarks.preview import PlannedComparison, Preview
 from benchmarks.progress import TerminalProgress
 from benchmarks.resume import asked, claim
 from benchmarks.session import Options, Session
@@ -29,6 +30,8 @@ from results.statistics import BASELINE
 from results.store import DamagedStoreError, Store, StoreError
 
 OK, SOME_FAILED, NOTHING_SELECTED = 0, 1, 3
+LARGEST_PLAN = 100_000
+"""Runs of one command."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,15 @@ class Selection:
     """Each as "key=value,value"."""
 
 
-def bench(selection: Selection, options: Options, pythons: dict[str, str], results: Path, console: Console) -> int:
-    """Run the selected cells and return the exit code.
+def bench(
+    selection: Selection,
+    options: Options,
+    pythons: dict[str, str],
+    results: Path,
+    console: Console,
+    dry_run: bool = False,
+) -> int:
+    """Run the selected cells, or with ``dry_run`` only say what would be run; return the exit code.
 
     Raises InputError, DataError or BackendFileError before anything is run or written, if the input is bad.
     """
@@ -57,12 +67,21 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
     if not variants or not modes:
         console.print("nothing selected: no experiment and mode fit the arguments", markup=False)
         return NOTHING_SELECTED
+    if (planned := len(variants) * len(modes) * options.repeats) > LARGEST_PLAN:
+        raise InputError(
+            f"{planned:,} runs ({len(variants):,} experiments and points, {len(modes)} modes, {options.repeats} rounds)"
+            f" are more than {LARGEST_PLAN:,}; sweep less, or name fewer"
+        )
     cells_there = [(backend.name, mode) for backend, mode in modes]
     if options.baseline not in (BASELINE, *cells_there):
         names = ", ".join(" ".join(cell) for cell in cells_there)
         raise InputError(f"--baseline {' '.join(options.baseline)}: not among the cells; there are {names}")
     store = Store(results)
     store.check()
+    what = asked(asdict(selection), options.measured, options.repeats, options.until)
+    if dry_run:
+        _preview(variants, modes, selection, options, what).show(Interpreters(pythons, console.print), store, console)
+        return OK
     with TerminalProgress(console) as progress, tempfile.TemporaryDirectory(prefix="lockstep-") as scratch:
         interpreters = Interpreters(pythons, progress.message)
         for backend, _ in modes:
@@ -72,7 +91,9 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
             for materials, threads in _materials(variants, selection, interpreters, Path(scratch))
             for backend, mode in modes
         ]
-        what = asked(asdict(selection), options.measured, options.repeats, options.until)
+        for backend, _ in modes:
+            if backend.path.parent != environments.FOLDER:
+                progress.message(f"{backend.path} is code that runs with your rights")
         with claim(store, what, options.fresh) as name:
             session = Session(name, cells, options, interpreters, store, progress)
             try:
@@ -102,6 +123,36 @@ def _tell(session: Session, store: Store, options: Options, progress: TerminalPr
     console.print(f"results: {store.path} (also as CSV and Parquet beside it)", markup=False, soft_wrap=True)
 
 
+def _preview(
+    variants: Sequence[_Variant],
+    modes: list[tuple[BackendFile, str]],
+    selection: Selection,
+    options: Options,
+    what: str,
+) -> Preview:
+    comparisons = [
+        PlannedComparison(variant.path, variant.point.label, variant.experiment, _threads(variant, selection))
+        for variant in variants
+    ]
+    return Preview(
+        comparisons,
+        modes,
+        selection.device,
+        selection.precision,
+        options.repeats,
+        what,
+        options.measured,
+        options.fresh,
+    )
+
+
+def _threads(variant: _Variant, selection: Selection) -> int:
+    """The number of threads of a variant's cells; raises InputError if there are not so many processors."""
+    threads = variant.point.threads or selection.threads or machine.default_threads()
+    machine.processors_for(threads)
+    return threads
+
+
 @dataclass(frozen=True)
 class _Variant:
     """An experiment at one point of the sweep."""
@@ -113,7 +164,9 @@ class _Variant:
 
 def _variants(selection: Selection) -> list[_Variant]:
     """The experiments that were named, or those that a bench without names runs, at every point of the sweep."""
-    paths = [experiments.find(name) for name in selection.experiments or experiments.names()]
+    paths = [experiments.find(name) for name in dict.fromkeys(selection.experiments or experiments.names())]
+    if twice := _first_repeated([path.stem for path in paths]):
+        raise InputError(f"experiment {twice}: there are two of this name; rename one of the files")
     variants = [
         _Variant(path, experiments.load(path, {**selection.overrides, **point.overrides}), point)
         for path in paths
@@ -126,11 +179,17 @@ def _modes(selection: Selection) -> list[tuple[BackendFile, str]]:
     """The modes to run, backend by backend; a mode that no chosen backend has is an error."""
     names = selection.backends or [name for name in environments.names() if name != "reference"]
     backends = [environments.find(name) for name in dict.fromkeys(names)]
+    if twice := _first_repeated([backend.name for backend in backends]):
+        raise InputError(f"--backend {twice}: there are two of this name; rename one of the files")
     known = {mode for backend in backends for mode in backend.modes}
     for mode in selection.modes:
         if mode not in known:
             raise InputError(f"--mode {mode}: no chosen backend has it; there are {', '.join(sorted(known))}")
     return [(backend, mode) for backend in backends for mode in backend.modes if mode in (selection.modes or known)]
+
+
+def _first_repeated(names: Sequence[str]) -> str | None:
+    return next((name for place, name in enumerate(names) if name in names[:place]), None)
 
 
 def _materials(
@@ -140,8 +199,7 @@ def _materials(
     prepared = []
     for number, variant in enumerate(variants):
         path, experiment = variant.path, variant.experiment
-        threads = variant.point.threads or selection.threads or machine.default_threads()
-        machine.processors_for(threads)  # which says so if there are not so many
+        threads = _threads(variant, selection)
         data = prepare(
             experiment.data,
             experiment.validation,

@@ -136,9 +136,13 @@ class CellRun:
         self._cache = Path(launch.environment["TMPDIR"])
         self._cache_was_empty = not _has_files(self._cache)
         self.record.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        worker = WorkerProcess(
-            launch.python, launch.folder, launch.log, launch.environment, launch.processors, launch.budget
-        )
+        try:
+            worker = WorkerProcess(
+                launch.python, launch.folder, launch.log, launch.environment, launch.processors, launch.budget
+            )
+        except WorkerError as error:
+            self.end(error.status, str(error))
+            return
         batch_size = self.cell.materials.experiment.batch_size
         self._conversation = Conversation(worker, self.record, batch_size, self._session_start)
         self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps, launch.processors)

@@ -66,7 +66,11 @@ def run(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Backend by name, or by the path of its file; repeatable; default: all."),
+        typer.Option(
+            metavar="NAME",
+            help="Backend by name, or by the path of its file, which is code that runs with your rights; repeatable; "
+            "default: all.",
+        ),
     ] = None,
     mode: Annotated[
         list[str] | None, typer.Option(metavar="MODE", help="Mode of a backend; repeatable; default: all.")
@@ -116,6 +120,9 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over, where the same command would continue an interrupted session.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run and how long it would take; run and write nothing.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one run may work.")] = 3600.0,
     python: Annotated[
         list[str] | None,
@@ -151,7 +158,8 @@ def run(
         command=shlex.join(["lockstep", *sys.argv[1:]]),
         fresh=fresh,
     )
-    raise typer.Exit(bench.bench(selection, options, pythons_given(python or [], backend or []), results, Console()))
+    pythons = pythons_given(python or [], backend or [])
+    raise typer.Exit(bench.bench(selection, options, pythons, results, Console(), dry_run))
 
 
 @app.command("list")

@@ -106,14 +106,7 @@ def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path, po
     and the short last ones [epochs, rest]. Raises InputError if there is no full batch, or if the order is too long.
     """
     samples, batch_size, epochs = data.sizes["train"], experiment.batch_size, experiment.epochs
-    if batch_size > samples:
-        raise InputError(
-            f"{name}: batch_size: {batch_size:,} is more than the {samples:,} training samples; use at most that"
-        )
-    if samples * epochs > LARGEST_ORDER:
-        raise InputError(
-            f"{name}: epochs: {epochs:,} x {samples:,} samples are more than {LARGEST_ORDER:,} in all; use fewer"
-        )
+    check_size(name, experiment, samples)
     # Two independent streams, so that a change of the model leaves the batches as they are.
     weights_seed, order_seed = np.random.SeedSequence(experiment.seed).spawn(2)
     parameters = initial_parameters(experiment.model, np.random.default_rng(weights_seed))
@@ -146,6 +139,19 @@ def draw(name: str, experiment: Experiment, data: PreparedData, folder: Path, po
         full_steps=full_steps,
         last_batch=last_batch,
     )
+
+
+def check_size(name: str, experiment: Experiment, samples: int) -> None:
+    """Raise InputError if there is no full batch among so many training samples, or if the order is too long."""
+    batch_size, epochs = experiment.batch_size, experiment.epochs
+    if batch_size > samples:
+        raise InputError(
+            f"{name}: batch_size: {batch_size:,} is more than the {samples:,} training samples; use at most that"
+        )
+    if samples * epochs > LARGEST_ORDER:
+        raise InputError(
+            f"{name}: epochs: {epochs:,} x {samples:,} samples are more than {LARGEST_ORDER:,} in all; use fewer"
+        )
 
 
 def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:

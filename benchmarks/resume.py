@@ -139,7 +139,7 @@ def sort_rows(rows: pd.DataFrame, contents: Sequence[tuple[Place, str]]) -> tupl
         place = Place(*(row[name] for name in ("experiment", "point", "backend", "mode", "threads_asked", "round")))
         if row["status"] != "ok":
             retiring[str(row["run"])] = ANEW
-        elif now.get(place) != row["key"]:
+        elif not row["key"] or now.get(place) != row["key"]:
             retiring[str(row["run"])] = CHANGED
         else:
             standing.add(str(row["key"]))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from backends.environments import EnvironmentFailed, Interpreters
 from benchmarks import machine, resume
 from benchmarks.cell_run import CellRun, Launch
+from benchmarks.estimate import estimate
 from benchmarks.flops import step_flops
 from benchmarks.noise import NoiseWatch, processor_settings
 from benchmarks.peaks import Contestant, Limits, copy_bandwidth, product_peaks
@@ -131,6 +132,12 @@ class Session:
         KeyboardInterrupt ends it early, after every planned run that has no row has got one.
         """
         self._progress.plan([record for _, records in self._plan for record in records])
+        cells = [
+            (record.experiment_hash, record.backend, record.mode, record.threads_asked or 0)
+            for _, records in self._plan
+            for record in records
+        ]
+        self._progress.message(estimate(self._store.runs(), cells))
         if self._standing:
             self._progress.message(
                 f"continuing session {self.name}: {len(self._standing)} runs of it are ok and stay; --fresh starts over"
