@@ -363,7 +363,8 @@ def main() -> None:
         code = _fail(f"{error.filename or 'writing'}: {error.strerror or error}", bench.SOME_FAILED)
     except (KeyboardInterrupt, typer.Abort) as error:
         reason = "interrupted; what had finished is kept, and the same command continues"
-        code = _fail(reason, getattr(error, "exit_code", INTERRUPTED))
+        # Typer turns the one into the other.
+        code = _fail(reason, getattr(error.__cause__ or error, "exit_code", INTERRUPTED))
     sys.exit(code)
 
 

@@ -53,7 +53,6 @@ class Preview:
         interrupted = [] if self.fresh else store.unfinished(self.asked)
         rows = store.runs(interrupted[0]) if interrupted else store.runs("-")
         standing = set(rows.loc[(rows["status"] == "ok") & (rows["retired"] == ""), "key"])
-        described = machine.describe()
         to_run = []
         for comparison in self.comparisons:
             data = find_prepared(comparison.experiment.data, comparison.experiment.validation, comparison.path.parent)
@@ -61,23 +60,10 @@ class Preview:
                 check_size(comparison.path.stem, comparison.experiment, data.sizes["train"])
             there = 0
             for backend, mode in self.modes:
-                content = resume.Content(
-                    comparison.experiment,
-                    data.hash if data else "",
-                    backend,
-                    mode,
-                    self.device,
-                    comparison.threads,
-                    self.precision,
-                )
-                installed = interpreters.installed(backend)
-                keys = {
-                    resume.key(content, round_, installed, described, self.measured)
-                    for round_ in range(1, self.repeats + 1)
-                }
+                keys = self._keys(comparison, data.hash, backend, mode, interpreters) if data else set()
                 there += len(keys & standing)
                 cell = (comparison.experiment.hash, backend.name, mode, comparison.threads)
-                to_run += [cell] * len(keys - standing)
+                to_run += [cell] * (self.repeats - len(keys & standing))
             names = ", ".join(f"{backend.name} {mode}" for backend, mode in self.modes)
             already = f", {there} of them are there already" if there else ""
             prepared = "" if data else "; its data is not prepared yet"
@@ -92,6 +78,19 @@ class Preview:
         if interrupted:
             _say(console, f"the interrupted session {interrupted[0]} would be continued; --fresh starts over")
         _say(console, f"{len(to_run)} runs would be run: {estimate(store.runs(), to_run)}")
+
+    def _keys(
+        self, comparison: PlannedComparison, data_hash: str, backend: BackendFile, mode: str, interpreters: Interpreters
+    ) -> set[str]:
+        """The keys of a cell's runs in all rounds."""
+        content = resume.Content(comparison.experiment.hash, data_hash, backend.hash, self.device, self.precision)
+        where = (comparison.path.stem, comparison.point, backend.name, mode, comparison.threads)
+        installed = interpreters.installed(backend)
+        rounds = range(1, self.repeats + 1)
+        described = machine.describe()
+        return {
+            resume.key(resume.Place(*where, round_), content, installed, described, self.measured) for round_ in rounds
+        }
 
 
 def _say(console: Console, text: str) -> None:

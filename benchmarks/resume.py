@@ -15,15 +15,12 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from backends.contract import Precision
-from backends.environments import BackendFile
-from benchmarks.experiment import Experiment
 from results.store import Store, StoreError
 
 ANEW = "run again when the session was continued"
@@ -32,7 +29,7 @@ CHANGED = "its experiment, data, backend, versions, settings or machine changed 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run stands in a plan, whatever its content: its name for people, and for looking it up."""
+    """Where a run stands in a plan: what it is called, whatever its content."""
 
     experiment: str
     point: str
@@ -44,39 +41,26 @@ class Place:
 
 @dataclass(frozen=True)
 class Content:
-    """What a run would do in any round."""
+    """What stands there: hashes, and what was asked for."""
 
-    experiment: Experiment
-    data_hash: str
-    backend: BackendFile
-    mode: str
+    experiment: str
+    data: str
+    backend: str
     device: str
     """As asked for: "cpu", "gpu" or "auto"."""
-    threads: int
-    precision: Precision
+    precision: str
 
 
-def key(content: Content, round_: int, installed: str, machine: dict[str, Any], measured: dict[str, Any]) -> str:
+def key(place: Place, content: Content, installed: str, machine: dict[str, Any], measured: dict[str, Any]) -> str:
     """SHA-256 of all that is known of a run before it begins, and that its figures depend on.
 
-    That is the experiment with its seed, the data, the backend's file, mode, device, threads and precision, the round,
-    the versions of the interpreter and of every package where it runs (``installed``), the machine without its name,
-    and ``measured``, the options that say what is measured. Effective settings follow from these. Time-out, budget
-    and baseline do not enter: they change no figure of a run.
+    That is its place in the plan (with mode, threads and round), the hashes of the experiment (with its seed), the data
+    and the backend's file, device and precision, the versions of the interpreter and of every package where it runs
+    (``installed``), the machine without its name, and ``measured``, the options that say what is measured. Effective
+    settings follow from these. Time-out, budget and baseline do not enter: they change no figure of a run.
     """
-    values = {
-        "experiment": content.experiment.hash,
-        "data": content.data_hash,
-        "backend": content.backend.hash,
-        "mode": content.mode,
-        "device": content.device,
-        "threads": content.threads,
-        "precision": content.precision,
-        "round": round_,
-        "installed": installed,
-        "machine": {name: value for name, value in machine.items() if name != "host"},
-        "measured": measured,
-    }
+    here = {name: value for name, value in machine.items() if name != "host"}
+    values = [asdict(place), asdict(content), installed, here, measured]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

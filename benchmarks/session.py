@@ -202,16 +202,9 @@ class Session:
         installed = self._interpreters.installed(cell.backend)
         if not installed:
             return ""
-        content = resume.Content(
-            cell.materials.experiment,
-            cell.materials.data.hash,
-            cell.backend,
-            cell.mode,
-            cell.device,
-            cell.threads,
-            cell.precision,
-        )
-        return resume.key(content, round_, installed, self._described, self._options.measured)
+        experiment, data = cell.materials.experiment.hash, cell.materials.data.hash
+        content = resume.Content(experiment, data, cell.backend.hash, cell.device, cell.precision)
+        return resume.key(self._place(cell, round_), content, installed, self._described, self._options.measured)
 
     def _still_to_run(self, comparison: Comparison) -> tuple[Comparison, list[Run]]:
         """The part of a comparison that has no row that stands, and the records of its runs."""

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from backends import environments
-from benchmarks import experiment, resume, signals
+from benchmarks import resume, signals
 from benchmarks.bench import OK, Selection, bench
 from benchmarks.session import Options
 from results.statistics import compare
@@ -160,40 +160,26 @@ def test_a_signal_waits_for_the_end_of_what_belongs_together(results: Path) -> N
     assert caught.value.exit_code == 143
 
 
-CONTENT = resume.Content(
-    experiment.load(experiment.find("digits-mlp")), "data", environments.find("reference"), "numpy", "cpu", 1, "float32"
-)
-ENVIRONMENT: dict[str, Any] = {
-    "installed": "numpy 2",
-    "machine": {"cpu": "this", "host": "a"},
-    "measured": {"turns": 20},
-}
-OTHER_SEED = experiment.load(experiment.find("digits-mlp"), {"seed": 7})
+PLACE = resume.Place("digits-mlp", "", "jax", "jit", 3, 1)
+CONTENT = resume.Content("experiment", "data", "backend", "cpu", "float32")
+ENVIRONMENT: dict[str, Any] = {"installed": "jax 1", "machine": {"cpu": "this", "host": "a"}, "measured": {"turns": 20}}
+OTHER: dict[str, Any] = {"experiment": "x", "point": "p", "backend": "x", "mode": "x", "threads": 2, "round": 2}
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        resume.key(replace(CONTENT, experiment=OTHER_SEED), 1, **ENVIRONMENT),
-        resume.key(replace(CONTENT, data_hash="other"), 1, **ENVIRONMENT),
-        resume.key(replace(CONTENT, backend=replace(CONTENT.backend, hash="other")), 1, **ENVIRONMENT),
-        resume.key(replace(CONTENT, mode="other"), 1, **ENVIRONMENT),
-        resume.key(replace(CONTENT, device="gpu"), 1, **ENVIRONMENT),
-        resume.key(replace(CONTENT, threads=2), 1, **ENVIRONMENT),
-        resume.key(replace(CONTENT, precision="tf32"), 1, **ENVIRONMENT),
-        resume.key(CONTENT, 2, **ENVIRONMENT),
-        resume.key(CONTENT, 1, **{**ENVIRONMENT, "installed": "numpy 3"}),
-        resume.key(CONTENT, 1, **{**ENVIRONMENT, "machine": {"cpu": "other", "host": "a"}}),
-        resume.key(CONTENT, 1, **{**ENVIRONMENT, "measured": {"turns": 21}}),
-    ],
-)
-def test_the_key_changes_with_everything_that_figures_depend_on(changed: str) -> None:
-    assert changed != resume.key(CONTENT, 1, **ENVIRONMENT)
+def test_the_key_changes_with_everything_that_figures_depend_on() -> None:
+    keys = [resume.key(PLACE, CONTENT, **ENVIRONMENT)]
+    keys += [resume.key(replace(PLACE, **{name: value}), CONTENT, **ENVIRONMENT) for name, value in OTHER.items()]
+    for name in ("experiment", "data", "backend", "device", "precision"):
+        keys.append(resume.key(PLACE, replace(CONTENT, **{name: "other"}), **ENVIRONMENT))
+    keys.append(resume.key(PLACE, CONTENT, **{**ENVIRONMENT, "installed": "jax 2"}))
+    keys.append(resume.key(PLACE, CONTENT, **{**ENVIRONMENT, "machine": {"cpu": "other", "host": "a"}}))
+    keys.append(resume.key(PLACE, CONTENT, **{**ENVIRONMENT, "measured": {"turns": 21}}))
+    assert len(set(keys)) == len(keys) == 15
 
 
 def test_the_key_is_the_same_on_the_same_machine_under_another_name() -> None:
     moved = {**ENVIRONMENT, "machine": {"cpu": "this", "host": "b"}}
-    assert resume.key(CONTENT, 1, **moved) == resume.key(CONTENT, 1, **ENVIRONMENT)
+    assert resume.key(PLACE, CONTENT, **moved) == resume.key(PLACE, CONTENT, **ENVIRONMENT)
 
 
 def test_what_is_installed_is_read_from_the_interpreter_that_would_run() -> None:

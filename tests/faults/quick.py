@@ -10,10 +10,12 @@ import hashlib
 import json
 import sqlite3
 import sys
+from collections.abc import Iterable
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
-from benchmarks import cli, session
+from benchmarks import bench, cli, session
 from benchmarks.progress import TerminalProgress
 from results.record import Run
 from results.store import COLUMNS, _npy
@@ -26,7 +28,7 @@ def digest(run: Run) -> str:
     document = json.dumps({name: getattr(run, name) for name in COLUMNS}, allow_nan=True)
     epochs = [(run.run, *astuple(row)) for row in run.epoch_rows]
     windows = [(run.run, *astuple(row)) for row in run.window_rows]
-    return _digest(document, epochs, windows, [_npy(run.losses), _npy(run.reference_losses)])
+    return _digest(document, epochs, windows, [[_npy(run.losses), _npy(run.reference_losses)]])
 
 
 def digests_of_store(path: Path) -> dict[str, str]:
@@ -38,19 +40,16 @@ def digests_of_store(path: Path) -> dict[str, str]:
             connection.execute(f"SELECT * FROM {name} WHERE run = ? ORDER BY rowid", (run,)).fetchall()  # noqa: S608
             for name in ("epochs", "windows")
         )
-        (arrays,) = connection.execute("SELECT npy, reference_npy FROM losses WHERE run = ?", (run,)).fetchall()
+        arrays = connection.execute("SELECT npy, reference_npy FROM losses WHERE run = ?", (run,)).fetchall()
         found[run] = _digest(document, epochs, windows, arrays)
     connection.close()
     return found
 
 
-def _digest(document: str, epochs: object, windows: object, arrays: object) -> str:
+def _digest(document: str, *tables: Iterable[Iterable[Any]]) -> str:
     # SQLite has no booleans, and 1 == True is no help to a text.
-    rows = [
-        [tuple(float(x) if isinstance(x, bool | int) else x for x in row) for row in table]
-        for table in (epochs, windows)
-    ]  # type: ignore[attr-defined]
-    return hashlib.sha256(repr((document, rows, list(arrays))).encode()).hexdigest()  # type: ignore[call-overload]
+    rows = [[[float(x) if isinstance(x, int) else x for x in row] for row in table] for table in tables]
+    return hashlib.sha256(repr((document, rows)).encode()).hexdigest()
 
 
 class _Reporting(TerminalProgress):
@@ -61,7 +60,7 @@ class _Reporting(TerminalProgress):
 
 
 if __name__ == "__main__":
-    cli.Options = functools.partial(session.Options, turns=2, judge_budget=0.5, peaks=False)  # type: ignore[misc]
-    cli.bench.TerminalProgress = _Reporting  # type: ignore[misc]
+    vars(cli).update(Options=functools.partial(session.Options, turns=2, judge_budget=0.5, peaks=False))
+    vars(bench).update(TerminalProgress=_Reporting)
     sys.argv[0] = "lockstep"
     cli.main()

@@ -114,6 +114,7 @@ FAULTS = {
 }
 
 HONEST = ("honest", "upright")
+HONEST_BESIDE = "the honest backends beside all of these"
 
 
 def run(folder: Path, timeout: float = 10) -> dict[str, Outcome]:
@@ -138,5 +139,5 @@ def run(folder: Path, timeout: float = 10) -> dict[str, Outcome]:
             held = held and log.stat().st_size < 10 * 2**20
         outcomes[fault.description] = Outcome(f"{row['status']}: {row['reason']}"[:90], code, kept, bool(held))
     fine = whole and all(rows.loc[name, "status"] == "ok" for name in HONEST)
-    outcomes["the honest backends beside all of these"] = Outcome("ok" if fine else "NOT OK", code, "2 rows", fine)
+    outcomes[HONEST_BESIDE] = Outcome("ok" if fine else "NOT OK", code, "2 rows", fine)
     return outcomes
