@@ -22,6 +22,11 @@ from uv import find_uv_bin
 
 FOLDER = Path(__file__).parent
 ENVIRONMENTS = FOLDER.parent / ".environments"
+_LISTING = """
+import importlib.metadata, sys
+packages = {f"{found.metadata['Name']} {found.version}" for found in importlib.metadata.distributions()}
+print(sys.version, *sorted(packages))
+"""
 _HEADER = re.compile(r"^# /// script\s*$\n((?:^#(?:| .*)$\n)+?)^# ///\s*$", re.MULTILINE)
 
 
@@ -145,6 +150,7 @@ class Interpreters:
         self._given = given
         self._tell = tell
         self._found: dict[Path, Path | EnvironmentFailed] = {}
+        self._installed: dict[Path, str] = {}
 
     def given(self, backend: BackendFile) -> Path | None:
         """Return the interpreter that ``--python`` or the environment variable names, or None.
@@ -176,10 +182,25 @@ class Interpreters:
             raise found
         return found
 
+    def installed(self, backend: BackendFile) -> str:
+        """Say which Python and which packages there are where the backend runs: a hash of names and versions.
+
+        Empty if its environment has not been made yet, or if its interpreter does not answer.
+        """
+        python = self.given(backend) or (_python(backend) if is_ready(backend) else None)
+        if python is None:
+            return ""
+        if python not in self._installed:
+            try:
+                listed = subprocess.run([str(python), "-I", "-c", _LISTING], capture_output=True, check=True).stdout
+            except (OSError, subprocess.CalledProcessError):
+                return ""
+            self._installed[python] = hashlib.sha256(listed).hexdigest()
+        return self._installed[python]
+
 
 def _ensure(backend: BackendFile, tell: Callable[[str], None]) -> Path:
-    folder = _folder(backend)
-    python = folder / "bin" / "python"
+    folder, python = _folder(backend), _python(backend)
     if is_ready(backend):
         return python
     try:
@@ -212,10 +233,14 @@ def _uv(arguments: list[str], tell: Callable[[str], None]) -> None:
     )
     assert process.stdout  # noqa: S101 - it is a pipe
     lines = []
-    for line in process.stdout:
-        if line.strip():
-            lines.append(line.strip())
-            tell(line.strip())
+    try:
+        for line in process.stdout:
+            if line.strip():
+                lines.append(line.strip())
+                tell(line.strip())
+    except BaseException:  # a signal may be for this process alone
+        process.kill()
+        raise
     if process.wait() != 0:
         raise EnvironmentFailed(f"uv {' '.join(arguments[:2])}: {' '.join(lines)[-600:]}")
 
@@ -224,6 +249,10 @@ def _folder(backend: BackendFile) -> Path:
     if backend.path.parent == FOLDER:
         return ENVIRONMENTS / backend.name
     return ENVIRONMENTS / f"{backend.name}-{hashlib.sha256(str(backend.path).encode()).hexdigest()[:8]}"
+
+
+def _python(backend: BackendFile) -> Path:
+    return _folder(backend) / "bin" / "python"
 
 
 def _stamp(backend: BackendFile) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,18 @@ from benchmarks.errors import InputError
 from benchmarks.experiment import Experiment
 from benchmarks.materials import Materials, Start, draw
 from benchmarks.plan import Cell
+from benchmarks.preview import PlannedComparison, Preview
 from benchmarks.progress import TerminalProgress
+from benchmarks.resume import asked, claim
 from benchmarks.session import Options, Session
 from benchmarks.sweep import Point, points
 from results import report, tables, terminal
 from results.statistics import BASELINE
-from results.store import Store
+from results.store import DamagedStoreError, Store, StoreError
 
 OK, SOME_FAILED, NOTHING_SELECTED = 0, 1, 3
+LARGEST_PLAN = 100_000
+"""Runs of one command."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,21 @@ class Selection:
     start: Start | None = None
     """Weights to start from instead of drawn ones."""
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {**asdict(replace(self, start=None)), "start": self.start.hash if self.start else ""}
 
-def bench(selection: Selection, options: Options, pythons: dict[str, str], results: Path, console: Console) -> int:
-    """Run the selected cells and return the exit code.
+
+def bench(
+    selection: Selection,
+    options: Options,
+    pythons: dict[str, str],
+    results: Path,
+    console: Console,
+    dry_run: bool = False,
+) -> int:
+    """Run the selected cells, or with ``dry_run`` only say what would be run; return the exit code.
 
     Raises InputError, DataError or BackendFileError before anything is run or written, if the input is bad.
     """
@@ -58,11 +74,21 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
     if not variants or not modes:
         console.print("nothing selected: no experiment and mode fit the arguments", markup=False)
         return NOTHING_SELECTED
+    if (planned := len(variants) * len(modes) * options.repeats) > LARGEST_PLAN:
+        raise InputError(
+            f"{planned:,} runs ({len(variants):,} experiments and points, {len(modes)} modes, {options.repeats} rounds)"
+            f" are more than {LARGEST_PLAN:,}; sweep less, or name fewer"
+        )
     cells_there = [(backend.name, mode) for backend, mode in modes]
     if options.baseline not in (BASELINE, *cells_there):
         names = ", ".join(" ".join(cell) for cell in cells_there)
         raise InputError(f"--baseline {' '.join(options.baseline)}: not among the cells; there are {names}")
     store = Store(results)
+    store.check()
+    what = asked(selection.asked, options.measured, options.repeats, options.until)
+    if dry_run:
+        _preview(variants, modes, selection, options, what).show(Interpreters(pythons, console.print), store, console)
+        return OK
     with (
         TerminalProgress(console, options.log_every) as progress,
         tempfile.TemporaryDirectory(prefix="lockstep-") as scratch,
@@ -75,21 +101,67 @@ def bench(selection: Selection, options: Options, pythons: dict[str, str], resul
             for materials, threads in _materials(variants, selection, interpreters, Path(scratch))
             for backend, mode in modes
         ]
-        session = Session(cells, options, interpreters, store, progress)
-        try:
-            session.execute(Path(scratch))
-        finally:
-            progress.stop()
-            if session.runs:
-                tables.export(store)
-                terminal.print_session(store, session.name, options.baseline, console)
-                page = store.folder / report.PAGE
-                report.write(report.read(store.folder, [session.name]), page, options.baseline)
-                console.print(f"report: {page}", markup=False, soft_wrap=True)
-                console.print(
-                    f"results: {store.path} (also as CSV and Parquet beside it)", markup=False, soft_wrap=True
-                )
+        for backend, _ in modes:
+            if backend.path.parent != environments.FOLDER:
+                progress.message(f"{backend.path} is code that runs with your rights")
+        with claim(store, what, options.fresh) as name:
+            session = Session(name, cells, options, interpreters, store, progress)
+            try:
+                try:
+                    session.execute(Path(scratch))
+                except KeyboardInterrupt:
+                    _tell(session, store, options, progress, console)
+                    raise
+                _tell(session, store, options, progress, console)
+            except DamagedStoreError:
+                raise
+            except (StoreError, OSError) as error:
+                reason = f"stopped: {error}; every run that has its row is kept, and the same command continues"
+                console.print(reason, markup=False, highlight=False, soft_wrap=True)
+                return SOME_FAILED
     return OK if all(run.status in ("ok", "unavailable") for run in session.runs) else SOME_FAILED
+
+
+def _tell(session: Session, store: Store, options: Options, progress: TerminalProgress, console: Console) -> None:
+    """Write the tables and the report of a session, and print its summary."""
+    progress.stop()
+    tables.export(store)
+    terminal.print_session(store, session.name, options.baseline, console)
+    page = store.folder / report.PAGE
+    report.write(report.read(store.folder, [session.name]), page, options.baseline)
+    console.print(f"report: {page}", markup=False, soft_wrap=True)
+    console.print(f"results: {store.path} (also as CSV and Parquet beside it)", markup=False, soft_wrap=True)
+
+
+def _preview(
+    variants: Sequence[_Variant],
+    modes: list[tuple[BackendFile, str]],
+    selection: Selection,
+    options: Options,
+    what: str,
+) -> Preview:
+    comparisons = [
+        PlannedComparison(variant.path, variant.point.label, variant.experiment, _threads(variant, selection))
+        for variant in variants
+    ]
+    return Preview(
+        comparisons,
+        modes,
+        selection.device,
+        selection.precision,
+        selection.asked["start"],
+        options.repeats,
+        what,
+        options.measured,
+        options.fresh,
+    )
+
+
+def _threads(variant: _Variant, selection: Selection) -> int:
+    """The number of threads of a variant's cells; raises InputError if there are not so many processors."""
+    threads = variant.point.threads or selection.threads or machine.default_threads()
+    machine.processors_for(threads)
+    return threads
 
 
 @dataclass(frozen=True)
@@ -103,7 +175,9 @@ class _Variant:
 
 def _variants(selection: Selection) -> list[_Variant]:
     """The experiments that were named, or those that a bench without names runs, at every point of the sweep."""
-    paths = [experiments.find(name) for name in selection.experiments or experiments.names()]
+    paths = [experiments.find(name) for name in dict.fromkeys(selection.experiments or experiments.names())]
+    if twice := _first_repeated([path.stem for path in paths]):
+        raise InputError(f"experiment {twice}: there are two of this name; rename one of the files")
     variants = [
         _Variant(path, experiments.load(path, {**selection.overrides, **point.overrides}), point)
         for path in paths
@@ -116,11 +190,17 @@ def _modes(selection: Selection) -> list[tuple[BackendFile, str]]:
     """The modes to run, backend by backend; a mode that no chosen backend has is an error."""
     names = selection.backends or [name for name in environments.names() if name != "reference"]
     backends = [environments.find(name) for name in dict.fromkeys(names)]
+    if twice := _first_repeated([backend.name for backend in backends]):
+        raise InputError(f"--backend {twice}: there are two of this name; rename one of the files")
     known = {mode for backend in backends for mode in backend.modes}
     for mode in selection.modes:
         if mode not in known:
             raise InputError(f"--mode {mode}: no chosen backend has it; there are {', '.join(sorted(known))}")
     return [(backend, mode) for backend in backends for mode in backend.modes if mode in (selection.modes or known)]
+
+
+def _first_repeated(names: Sequence[str]) -> str | None:
+    return next((name for place, name in enumerate(names) if name in names[:place]), None)
 
 
 def _materials(
@@ -130,6 +210,7 @@ def _materials(
     prepared = []
     for number, variant in enumerate(variants):
         path, experiment = variant.path, variant.experiment
+        threads = _threads(variant, selection)
         data = prepare(
             experiment.data,
             experiment.validation,
@@ -143,6 +224,5 @@ def _materials(
                 raise InputError(f"{path}: {error}") from None
         folder = scratch / f"materials-{number}"
         materials = draw(path.stem, experiment, data, folder, variant.point.label, selection.start)
-        threads = variant.point.threads or selection.threads or machine.default_threads()
         prepared.append((materials, threads))
     return prepared

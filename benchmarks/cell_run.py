@@ -137,9 +137,13 @@ class CellRun:
         self._cache = Path(launch.environment["TMPDIR"])
         self._cache_was_empty = not _has_files(self._cache)
         self.record.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        worker = WorkerProcess(
-            launch.python, launch.folder, launch.log, launch.environment, launch.processors, launch.budget
-        )
+        try:
+            worker = WorkerProcess(
+                launch.python, launch.folder, launch.log, launch.environment, launch.processors, launch.budget
+            )
+        except WorkerError as error:
+            self.end(error.status, str(error))
+            return
         batch_size = self.cell.materials.experiment.batch_size
         self._conversation = Conversation(worker, self.record, batch_size, self._session_start)
         self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps, launch.processors)
@@ -229,6 +233,12 @@ class CellRun:
         else:
             self._keep_models()
             self.end("ok", "")
+
+    def end_worker(self) -> None:
+        """End the worker, if there is one: nothing more is asked of this run."""
+        if self._alive:
+            self._alive = False
+            self._conversation.worker.kill()
 
     def end(self, status: Status, reason: str) -> None:
         """End the run and its worker, if it has one."""

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -17,7 +17,7 @@ from rich.console import Console
 from backends import environments
 from backends.contract import Precision
 from backends.environments import BackendFileError, EnvironmentFailed, Interpreters
-from benchmarks import bench, machine, predicting, tutorials
+from benchmarks import bench, machine, predicting, signals, tutorials
 from benchmarks import experiment as experiments
 from benchmarks.data import DataError
 from benchmarks.errors import InputError
@@ -25,9 +25,10 @@ from benchmarks.kept_models import find_model
 from benchmarks.materials import Start
 from benchmarks.session import REPEATS, Options
 from results import report, tables, terminal
+from results.recovery import recover
 from results.report import differences, pictures
 from results.statistics import BASELINE
-from results.store import Store, StoreError
+from results.store import DamagedStoreError, Store, StoreError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 SHOWN_CLASSES = 10
@@ -77,7 +78,11 @@ def run(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Backend by name, or by the path of its file; repeatable; default: all."),
+        typer.Option(
+            metavar="NAME",
+            help="Backend by name, or by the path of its file, which is code that runs with your rights; repeatable; "
+            "default: all.",
+        ),
     ] = None,
     mode: Annotated[
         list[str] | None, typer.Option(metavar="MODE", help="Mode of a backend; repeatable; default: all.")
@@ -124,6 +129,12 @@ def run(
     precision: Annotated[
         Precision, typer.Option(help="Arithmetic of products; tf32 where a framework has it on its device.")
     ] = "float32",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over, where the same command would continue an interrupted session.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run and how long it would take; run and write nothing.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one run may work.")] = 3600.0,
     keep_models: Annotated[
         bool,
@@ -166,8 +177,10 @@ def run(
         command=shlex.join(["lockstep", *sys.argv[1:]]),
         keep_models=keep_models,
         log_every=log_every,
+        fresh=fresh,
     )
-    raise typer.Exit(bench.bench(selection, options, pythons_given(python or [], backend or []), results, Console()))
+    pythons = pythons_given(python or [], backend or [])
+    raise typer.Exit(bench.bench(selection, options, pythons, results, Console(), dry_run))
 
 
 def _start(run: str, results: Path) -> Start:
@@ -307,7 +320,7 @@ def table(
 @app.command()
 def runs(results: Results = RESULTS) -> None:
     """List the sessions of a results folder: their names, how their runs ended, and what was typed."""
-    terminal.print_sessions(report.read(results, every=True).runs, Console())
+    terminal.print_sessions(report.every_run(results), Console())
 
 
 @app.command()
@@ -316,14 +329,35 @@ def log(
     results: Results = RESULTS,
 ) -> None:
     """Show the log of a run: what its process printed, the framework's messages among it."""
-    found = report.read(results, every=True).runs.set_index("run")
-    if run not in found.index:
-        raise InputError(f"log {run}: no such run in {results}; the newest are {', '.join(found.index[-3:])}")
-    path = results / str(found.loc[run, "log"])
-    try:
-        sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
-    except OSError as error:
-        raise InputError(f"log {run}: {path}: {error.strerror}") from None
+    name = str(_found(results, "log", run)["log"])
+    path = report.log_path(results, name)
+    if path is None:
+        raise InputError(f"log {run}: No such file in {results / 'logs'}: {name}")
+    sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
+
+
+@app.command()
+def retire(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's name, as in 'lockstep table --format csv'.")],
+    why: Annotated[str, typer.Option(metavar="TEXT", help="The reason, which tables and reports give.")],
+    results: Results = RESULTS,
+) -> None:
+    """Leave a run out of tables and ratios from now on; its row stays in the store, with the reason."""
+    if not why.strip():
+        raise InputError(f"retire {run}: --why is empty; say what was wrong with it")
+    if reason := _found(results, "retire", run)["retired"]:
+        raise InputError(f"retire {run}: it is retired already: {reason}")
+    Store(results).retire([run], why.strip())
+    print(f"{run} is retired; 'lockstep report' writes the report without it")
+
+
+def _found(results: Path, command: str, run: str) -> dict[str, Any]:
+    """The row of a run; raises InputError if there is none."""
+    runs = report.every_run(results)
+    rows = runs[runs["run"] == run].to_dict("records")
+    if not rows:
+        raise InputError(f"{command} {run}: no such run in {results}; the newest are {', '.join(runs['run'][-3:])}")
+    return {str(name): value for name, value in rows[0].items()}
 
 
 Sessions = Annotated[
@@ -426,17 +460,33 @@ def main() -> None:
     """Run the command line; every foreseen error is one line on stderr."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("lockstep").setLevel(logging.INFO)
+    signals.install()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except typer.TyperException as error:
         code = _fail(error.format_message(), BAD_INPUT)
+    except DamagedStoreError as error:
+        code = _recover(error)
     except (InputError, DataError, BackendFileError, StoreError) as error:
         code = _fail(str(error), BAD_INPUT)
     except EnvironmentFailed as error:
         code = _fail(str(error), bench.SOME_FAILED)
-    except (KeyboardInterrupt, typer.Abort):
-        code = _fail("interrupted; what had finished is kept", INTERRUPTED)
+    except OSError as error:
+        code = _fail(f"{error.filename or 'writing'}: {error.strerror or error}", bench.SOME_FAILED)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        reason = "interrupted; what had finished is kept, and the same command continues"
+        # Typer turns the one into the other.
+        code = _fail(reason, getattr(error.__cause__ or error, "exit_code", INTERRUPTED))
     sys.exit(code)
+
+
+def _recover(error: DamagedStoreError) -> int:
+    """Keep what can be read of a store that was found damaged, and say what became of it."""
+    try:
+        outcome = recover(error.path)
+    except StoreError as failure:
+        return _fail(str(failure), bench.SOME_FAILED)
+    return _fail(f"{error}; {outcome}; the same command goes on from there", bench.SOME_FAILED)
 
 
 def _fail(message: str, code: int) -> int:

@@ -32,6 +32,11 @@ class Start:
     label: str
     parameters: contract.Parameters
 
+    @property
+    def hash(self) -> str:
+        """Of the weights."""
+        return hash_arrays(self.parameters)
+
 
 @dataclass(frozen=True)
 class Materials:
@@ -45,8 +50,8 @@ class Materials:
     model: contract.Model
     parameters: Path
     weights_hash: str
-    weights_from: str
-    """The kept model that training starts from; empty if the weights were drawn."""
+    start: Start | None
+    """What training starts from; None if the weights were drawn."""
     batches: Path
     last_batches: Path
     batches_hash: str
@@ -124,14 +129,7 @@ def draw(
     full batch, if the order is too long, or if the weights to start from are those of another model.
     """
     samples, batch_size, epochs = data.sizes["train"], experiment.batch_size, experiment.epochs
-    if batch_size > samples:
-        raise InputError(
-            f"{name}: batch_size: {batch_size:,} is more than the {samples:,} training samples; use at most that"
-        )
-    if samples * epochs > LARGEST_ORDER:
-        raise InputError(
-            f"{name}: epochs: {epochs:,} x {samples:,} samples are more than {LARGEST_ORDER:,} in all; use fewer"
-        )
+    check_size(name, experiment, samples)
     # Two independent streams, so that a change of the model leaves the batches as they are.
     weights_seed, order_seed = np.random.SeedSequence(experiment.seed).spawn(2)
     parameters = initial_parameters(experiment.model, np.random.default_rng(weights_seed))
@@ -158,7 +156,7 @@ def draw(
         model=experiment.model,
         parameters=folder / "parameters.safetensors",
         weights_hash=hash_arrays(parameters),
-        weights_from=start.label if start else "",
+        start=start,
         batches=folder / "batches.npy",
         last_batches=folder / "last_batches.npy",
         batches_hash=hash_arrays({"order": order}),
@@ -178,6 +176,19 @@ def _need_same_shapes(name: str, drawn: contract.Parameters, start: Start) -> No
                 f"{name}: --from {start.label}: that is another model: its {key} is {given.get(key, 'absent')}, and "
                 f"here it is {shapes.get(key, 'absent')}; start from a run with the same layers"
             )
+
+
+def check_size(name: str, experiment: Experiment, samples: int) -> None:
+    """Raise InputError if there is no full batch among so many training samples, or if the order is too long."""
+    batch_size, epochs = experiment.batch_size, experiment.epochs
+    if batch_size > samples:
+        raise InputError(
+            f"{name}: batch_size: {batch_size:,} is more than the {samples:,} training samples; use at most that"
+        )
+    if samples * epochs > LARGEST_ORDER:
+        raise InputError(
+            f"{name}: epochs: {epochs:,} x {samples:,} samples are more than {LARGEST_ORDER:,} in all; use fewer"
+        )
 
 
 def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:

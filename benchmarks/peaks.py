@@ -103,17 +103,18 @@ def product_peaks(contestants: Sequence[Contestant], folder: Path) -> list[Produ
     """
     folder.mkdir(parents=True)
     with ExitStack() as stack:
-        workers = []
+        workers: list[WorkerProcess | WorkerError] = []
         for contestant in contestants:
             workers.append(_start(contestant.launch))
-            stack.callback(workers[-1].kill)
+            if isinstance(workers[-1], WorkerProcess):
+                stack.callback(workers[-1].kill)
         with ThreadPoolExecutor(len(machine.physical_cores())) as pool:
-            failures = list(pool.map(_import, workers, contestants))
+            ready = list(pool.map(_import, workers, contestants))
         return [
-            ProductPeak(contestant.backend.name, contestant.mode, contestant.device, reason=failure)
-            if failure
+            ProductPeak(contestant.backend.name, contestant.mode, contestant.device, reason=str(worker))
+            if isinstance(worker, WorkerError)
             else _product_peak(worker, contestant, folder)
-            for worker, contestant, failure in zip(workers, contestants, failures, strict=True)
+            for worker, contestant in zip(ready, contestants, strict=True)
         ]
 
 
@@ -143,20 +144,27 @@ def _seconds_to_copy(parts: Sequence[Part], pool: ThreadPoolExecutor) -> float:
     return time.perf_counter() - begin
 
 
-def _start(launch: Launch) -> WorkerProcess:
+def _start(launch: Launch) -> WorkerProcess | WorkerError:
     launch.folder.mkdir(parents=True)
-    return WorkerProcess(launch.python, launch.folder, launch.log, launch.environment, launch.processors, launch.budget)
+    try:
+        return WorkerProcess(
+            launch.python, launch.folder, launch.log, launch.environment, launch.processors, launch.budget
+        )
+    except WorkerError as error:
+        return error
 
 
-def _import(worker: WorkerProcess, contestant: Contestant) -> str:
-    """Import the framework, and stop the worker until it has its turn; return the reason if that fails."""
+def _import(worker: WorkerProcess | WorkerError, contestant: Contestant) -> WorkerProcess | WorkerError:
+    """Import the framework, and stop the worker until it has its turn; return it, or the reason if that fails."""
+    if isinstance(worker, WorkerError):
+        return worker
     try:
         worker.hello()
         worker.ask("import", file=str(contestant.backend.path))
     except WorkerError as error:
-        return str(error)
+        return error
     worker.pause()
-    return ""
+    return worker
 
 
 def _product_peak(worker: WorkerProcess, contestant: Contestant, folder: Path) -> ProductPeak:

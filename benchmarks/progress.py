@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from benchmarks.cell_run import CellRun
+from benchmarks.estimate import in_words
 from benchmarks.plan import Comparison
 from results.record import Epoch, Run
 
@@ -117,8 +118,7 @@ class TerminalProgress:
             return ""
         mean = sum(self._seconds.values()) / len(self._seconds)
         left = sum(self._seconds.get(_cell(run), mean) for run in self._remaining)
-        minutes, seconds = divmod(round(left), 60)
-        return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+        return in_words(left)
 
 
 def _scores(row: Epoch) -> str:

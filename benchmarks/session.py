@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from backends.environments import EnvironmentFailed, Interpreters
-from benchmarks import machine
+from benchmarks import machine, resume
 from benchmarks.cell_run import CellRun, Launch
+from benchmarks.estimate import estimate
 from benchmarks.flops import step_flops
 from benchmarks.keeping import Keeper
 from benchmarks.noise import NoiseWatch, processor_settings
 from benchmarks.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.plan import Cell, Comparison, comparisons, turn_orders
+from benchmarks.signals import shielded
 from results.judge import Judgement, judge
 from results.record import Run
 from results.statistics import BASELINE, compare
@@ -86,24 +87,39 @@ class Options:
     """Also tell the loss every so many batches, and the scores after every epoch."""
     keep_models: bool = False
     """Whether to keep the best and the last weights of every run."""
+    fresh: bool = False
+    """Give up an interrupted session that could be continued."""
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Those that say what is measured in a run."""
+        return {
+            name: getattr(self, name) for name in ("turns", "judge_budget", "peaks", "target_accuracy", "keep_models")
+        }
 
 
 class Session:
     """The runs of one command, from the first environment to the last row."""
 
     def __init__(
-        self, cells: Sequence[Cell], options: Options, interpreters: Interpreters, store: Store, progress: Progress
+        self,
+        name: str,
+        cells: Sequence[Cell],
+        options: Options,
+        interpreters: Interpreters,
+        store: Store,
+        progress: Progress,
     ) -> None:
-        """Plan every run; nothing is started or written."""
-        self.name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+        """Plan every run of a session that has been claimed, less those that it has already; nothing is started."""
+        self.name = name
         self.runs: list[Run] = []
         self._options = options
         self._interpreters = interpreters
         self._store = store
         self._progress = progress
-        self._machine = {**machine.describe(), **processor_settings()}
+        self._described = machine.describe()
+        self._machine = {**self._described, **processor_settings()}
         self._start = self._last_end = time.perf_counter()
-        self._count = 0
         self._import_seconds: dict[str, float] = {}
         self._judgements: dict[str, Judgement] = {}
         self._limits: dict[int, Limits] = {}
@@ -111,10 +127,10 @@ class Session:
         self._processors = {
             comparison.threads: machine.processors_for(comparison.threads) for comparison in self._comparisons
         }
+        self._count, self._standing = self._continue()
         rounds = range(1, options.repeats + 1)
         self._plan = [
-            (planned, self._records(planned))
-            for planned in (comparison.again(round_) for round_ in rounds for comparison in self._comparisons)
+            self._still_to_run(comparison.again(round_)) for round_ in rounds for comparison in self._comparisons
         ]
 
     def execute(self, scratch: Path) -> None:
@@ -123,30 +139,86 @@ class Session:
         KeyboardInterrupt ends it early, after every planned run that has no row has got one.
         """
         self._progress.plan([record for _, records in self._plan for record in records])
+        cells = [
+            (record.experiment_hash, record.backend, record.mode, record.threads_asked or 0)
+            for _, records in self._plan
+            for record in records
+        ]
+        self._progress.message(estimate(self._store.runs(), cells))
+        if self._standing:
+            self._progress.message(
+                f"continuing session {self.name}: {len(self._standing)} runs of it are ok and stay; --fresh starts over"
+            )
         logs = self._store.folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         live: list[CellRun] = []
         try:
             for comparison, records in self._plan:  # it grows at its end
-                judgement = self._judge(comparison, records[0])
-                live = [
-                    CellRun(cell, record, judgement, self._start, self._progress.training, self._keeper(cell))
-                    for cell, record in zip(comparison.cells, records, strict=True)
-                ]
-                if self._options.peaks:
-                    self._measure_limits(comparison.threads, scratch)
-                self._compare(comparison, live, scratch, logs)
+                if records:
+                    judgement = self._judge(comparison, records[0])
+                    live = [
+                        CellRun(cell, record, judgement, self._start, self._progress.training, self._keeper(cell))
+                        for cell, record in zip(comparison.cells, records, strict=True)
+                    ]
+                    if self._options.peaks:
+                        self._measure_limits(comparison.threads, scratch)
+                    self._compare(comparison, live, scratch, logs)
                 if comparison is self._plan[-1][0]:
                     self._add_rounds(comparison.round + 1)
-        except KeyboardInterrupt:
-            for run in live:
-                run.end("interrupted", "stopped by Ctrl-C")
-            for _, records in self._plan:
-                for record in records:
-                    if record not in self.runs:
-                        record.reason = record.reason or "stopped by Ctrl-C before it began"
-                        self._ended(record)
+            self._store.finish(self.name)
+        except KeyboardInterrupt as signal:
+            self._progress.message("stopping: the tables and the report are written; a second Ctrl-C stops at once")
+            self._interrupted(live, f"stopped by {signal or 'Ctrl-C'}")
             raise
+        finally:
+            for run in live:
+                run.end_worker()
+
+    def _interrupted(self, live: Sequence[CellRun], reason: str) -> None:
+        """Give every run that has no row yet one that says why."""
+        with shielded():
+            for run in live:
+                if run.record not in self.runs:
+                    run.end("interrupted", reason)
+            waiting = [record for _, records in self._plan for record in records if record not in self.runs]
+            for record in waiting:
+                record.status, record.reason = "interrupted", record.reason or f"{reason} before it began"
+            self._store.append(*waiting)
+            self.runs += waiting
+
+    def _continue(self) -> tuple[int, set[str]]:
+        """The number of runs that the session has had so far, and the keys of those that stand; retire the others."""
+        rows = self._store.runs(self.name)
+        now = [
+            (self._place(cell, round_), self._key(cell, round_))
+            for round_ in sorted(set(rows["round"]))
+            for comparison in self._comparisons
+            for cell in comparison.cells
+        ]
+        standing, retiring = resume.sort_rows(rows, now)
+        for why in dict.fromkeys(retiring.values()):
+            self._store.retire([run for run, reason in retiring.items() if reason == why], why)
+        return max((int(run.rsplit("-", 1)[1]) for run in rows["run"]), default=0), standing
+
+    def _place(self, cell: Cell, round_: int) -> resume.Place:
+        materials = cell.materials
+        return resume.Place(materials.name, materials.point, cell.backend.name, cell.mode, cell.threads, round_)
+
+    def _key(self, cell: Cell, round_: int) -> str:
+        """The key of a run, empty as long as it is not known with what it would run."""
+        installed = self._interpreters.installed(cell.backend)
+        if not installed:
+            return ""
+        experiment, data = cell.materials.experiment.hash, cell.materials.data.hash
+        start = cell.materials.start.hash if cell.materials.start else ""
+        content = resume.Content(experiment, data, cell.backend.hash, cell.device, cell.precision, start)
+        return resume.key(self._place(cell, round_), content, installed, self._described, self._options.measured)
+
+    def _still_to_run(self, comparison: Comparison) -> tuple[Comparison, list[Run]]:
+        """The part of a comparison that has no row that stands, and the records of its runs."""
+        waiting = [cell for cell in comparison.cells if self._key(cell, comparison.round) not in self._standing]
+        part = replace(comparison, cells=tuple(waiting)) if waiting else comparison
+        return part, self._records(part) if waiting else []
 
     def _keeper(self, cell: Cell) -> Keeper | None:
         return Keeper(self._store.folder, cell) if self._options.keep_models else None
@@ -155,7 +227,8 @@ class Session:
         """Plan one more round of the comparisons whose intervals are too wide, as long as there is time."""
         if self._options.until is None or time.perf_counter() - self._start > self._options.budget:
             return
-        found = compare(self._store.runs(self.name), self._store.windows(self.name), self._options.baseline)
+        runs = self._store.runs(self.name)
+        found = compare(runs[runs["retired"] == ""], self._store.windows(self.name), self._options.baseline)
         compared = found[found["verdict"] != "baseline"]
         wide = compared[(compared["high"] - compared["low"]) / compared["ratio"] > self._options.until]
         open_points = set(zip(wide["experiment_hash"], wide["threads_asked"], strict=True))
@@ -165,7 +238,7 @@ class Session:
             if (comparison.materials.experiment.hash, comparison.threads) in open_points
         ]
         for comparison in added:
-            self._plan.append((comparison, self._records(comparison)))
+            self._plan.append(self._still_to_run(comparison))
         if added:
             labels = ", ".join(comparison.materials.label for comparison in added)
             self._progress.add([record for _, records in self._plan[-len(added) :] for record in records])
@@ -270,11 +343,14 @@ class Session:
         cache.mkdir(exist_ok=True)
         environment = {**machine.worker_environment(threads), "TMPDIR": str(cache)}
         folder = scratch / record.run
-        run.start(Launch(python, folder, log, environment, self._processors[threads], self._options.timeout))
+        record.key = self._key(run.cell, record.round)
+        with shielded():
+            run.start(Launch(python, folder, log, environment, self._processors[threads], self._options.timeout))
 
     def _records(self, comparison: Comparison) -> list[Run]:
         """Make the records of a comparison's runs, with all that is known before they begin."""
         records = []
+        first = self._count + 1
         for cell in comparison.cells:
             self._count += 1
             materials, experiment = cell.materials, cell.materials.experiment
@@ -289,6 +365,7 @@ class Session:
                     device=self._expected_device(cell),
                     seed=experiment.seed,
                     round=comparison.round,
+                    together=f"{self.name}-{first:04d}",
                     experiment_hash=experiment.hash,
                     backend_hash=cell.backend.hash,
                     data_hash=materials.data.hash,
@@ -304,7 +381,7 @@ class Session:
                     target_accuracy=self._options.target_accuracy,
                     machine=self._machine,
                     command=self._options.command,
-                    weights_from=materials.weights_from,
+                    weights_from=materials.start.label if materials.start else "",
                     experiment_json=experiment.canonical_json(),
                     log=f"logs/{run}.log",
                 )
@@ -319,8 +396,9 @@ class Session:
 
     def _ended(self, record: Run) -> None:
         """Give a run its row."""
-        self._store.append(record)
-        self.runs.append(record)
+        with shielded():
+            self._store.append(record)
+            self.runs.append(record)
         now = time.perf_counter()
         self._progress.ended(record, now - self._last_end)
         self._last_end = now

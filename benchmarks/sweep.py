@@ -49,6 +49,8 @@ def points(sweeps: Sequence[str]) -> list[Point]:
         if key in axes:
             raise InputError(f"--sweep {text}: {key} is swept twice; write all its values in one list")
         axes[key] = [_value(text, value) for value in values.split(",")]
+        if len({str(value) for value in axes[key]}) < len(axes[key]):
+            raise InputError(f"--sweep {text}: a value comes twice; write each once")
         if key == "threads" and not all(isinstance(value, int) and value > 0 for value in axes[key]):
             raise InputError(f"--sweep {text}: numbers of threads are whole and at least 1")
     count = 1

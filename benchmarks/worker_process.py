@@ -19,6 +19,7 @@ import psutil
 from numpy.typing import NDArray
 
 import backends
+from benchmarks.bounded_log import BoundedLog
 from results.record import Status
 
 WORKER = Path(backends.__file__).parent / "worker.py"
@@ -53,24 +54,33 @@ class WorkerProcess:
     def __init__(
         self, python: Path, folder: Path, log: Path, environment: dict[str, str], processors: list[int], budget: float
     ) -> None:
-        """Start the process; it has to be asked for ``hello`` before anything else."""
+        """Start the process; it has to be asked for ``hello`` before anything else.
+
+        Raises WorkerError if it cannot be started, because its file is no program or the disk is full.
+        """
         self._budget = budget
         self._timed_out = False
         self._channel, theirs = Pipe()
         started = time.perf_counter()
-        with log.open("wb") as output:
+        printed, prints = os.pipe()
+        try:
+            self._log = BoundedLog(printed, log)
             # -P keeps the script's folder off sys.path, where backends/jax.py would hide jax.
             self._process = subprocess.Popen(
                 [str(python), "-P", "-u", str(WORKER), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=prints,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        theirs.close()
+        except OSError as error:
+            raise WorkerError("failed", f"cannot be started: {error.strerror}: {error.filename}") from None
+        finally:
+            os.close(prints)
+            theirs.close()
         self.started = started
         self.pid = self._process.pid
         self.paused_cpu_seconds = 0.0
@@ -137,6 +147,9 @@ class WorkerProcess:
             return WorkerError("failed", "the worker's answer is not readable")
         finally:
             self.kill()
+        if code == -signal.SIGKILL:
+            reason = "the worker was ended by SIGKILL; if nobody did it, the system was out of memory"
+            return WorkerError("failed", reason)
         if code < 0:
             return WorkerError("failed", f"the worker was ended by {signal.Signals(-code).name}")
         return WorkerError("failed", f"the worker exited with code {code} before it answered")
@@ -181,6 +194,7 @@ class WorkerProcess:
             except psutil.NoSuchProcess:
                 continue
         self._process.wait()
+        self._log.close()
 
     def _signal(self, number: signal.Signals) -> None:
         try:

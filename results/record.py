@@ -77,6 +77,8 @@ class Run:
     round: int
     point: str = ""
     """Where in a sweep the run stands, such as "batch_size=64"."""
+    together: str = ""
+    """The same for all runs of a round whose workers took turns; an interruption can cut a round in two."""
     started: str = ""
     status: Status = "interrupted"
     phase: str = "planned"
@@ -86,6 +88,8 @@ class Run:
     data_hash: str = ""
     weights_hash: str = ""
     batches_hash: str = ""
+    key: str = ""
+    """Hash of all that was known of the run before it began; an interrupted session does not repeat it if it is ok."""
     batch_size: int | None = None
     epochs: int | None = None
     steps_per_epoch: int | None = None

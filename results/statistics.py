@@ -150,22 +150,14 @@ class _Group:
 
 
 def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
-    """The windows that count, by comparison; a round is one of a session."""
-    columns = [
-        "run",
-        "session",
-        "round",
-        *GROUP,
-        "backend",
-        "mode",
-        "precision",
-        "threads",
-    ]  # a few cut faster than all
+    """The windows that count, by comparison; a round is one of a session, and of workers that took turns."""
+    # A few columns are cut faster than all.
+    columns = ["run", "session", "round", "together", *GROUP, "backend", "mode", "precision", "threads"]
     counting = runs.loc[(runs["status"] == "ok") & runs["comparable"].eq(True), columns]
     kept = windows[windows["kept"].astype(bool)]
     logs = kept.assign(log_rate=np.log((kept["samples"] / kept["seconds"]).astype(float)))[["run", "turn", "log_rate"]]
     timed = counting.merge(logs, on="run").astype({"turn": int, "backend": object, "mode": object})
-    timed["round"], _ = pd.factorize(timed["session"] + " " + timed["round"].astype(str))
+    timed["round"], _ = pd.factorize(timed["session"] + " " + timed["round"].astype(str) + " " + timed["together"])
     for key, group in timed.groupby(GROUP, sort=False):
         names = list(zip(group["backend"], group["mode"], strict=True))
         cells = list(dict.fromkeys(names))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, astuple, fields
 from functools import lru_cache
@@ -18,23 +19,37 @@ from numpy.typing import NDArray
 
 from results.record import DETAILS, Epoch, Run, Window
 
-FORMAT = 1
+FORMAT = 2
+"""Raise it whenever a table is added or changed, and say in ``_writing`` how an older store gets there."""
+
 COLUMNS = [item.name for item in fields(Run) if item.name not in DETAILS]
 _DEFAULTS = {item.name: item.default for item in fields(Run) if item.name in COLUMNS and item.default is not MISSING}
 """What a column holds in rows that are older than it."""
 _EPOCH_COLUMNS = [item.name for item in fields(Epoch)]
 _WINDOW_COLUMNS = [item.name for item in fields(Window)]
-_SCHEMA = f"""
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, session TEXT NOT NULL, document TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS epochs (run TEXT NOT NULL, {", ".join(_EPOCH_COLUMNS)}, PRIMARY KEY (run, epoch));
 CREATE TABLE IF NOT EXISTS windows (run TEXT NOT NULL, {", ".join(_WINDOW_COLUMNS)});
 CREATE INDEX IF NOT EXISTS windows_of_run ON windows (run);
 CREATE TABLE IF NOT EXISTS losses (run TEXT PRIMARY KEY, npy BLOB NOT NULL, reference_npy BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS sessions (session TEXT PRIMARY KEY, asked TEXT NOT NULL, finished INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS retired (run TEXT PRIMARY KEY, why TEXT NOT NULL);
 """
+TABLES = ("runs", "epochs", "windows", "losses", "sessions", "retired")
 
 
 class StoreError(Exception):
     """A store that cannot be opened, read or written; the message names the file and the reason."""
+
+
+class DamagedStoreError(StoreError):
+    """A store that SQLite itself cannot read as a whole; ``results.recovery`` keeps what can be read of ``path``."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        """Keep the file."""
+        super().__init__(f"{path}: {reason}")
+        self.path = path
 
 
 class Store:
@@ -45,56 +60,127 @@ class Store:
         self.folder = folder
         self.path = folder / "lockstep.sqlite"
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            # A second writer waits for the first one's transaction, which takes milliseconds.
-            connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
-                if version not in (0, FORMAT):
-                    raise StoreError(
-                        f"{self.path}: written by another version of lockstep (format {version}, not {FORMAT})"
-                    )
-                if version == 0:
-                    for statement in _SCHEMA.strip().split(";\n"):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {FORMAT}")
-                yield connection
-                connection.execute("COMMIT")
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from None
+    def _select(self, query: str, values: Sequence[Any] = (), since: int = 1) -> list[tuple[Any, ...]]:
+        """What a query finds; nothing if there is no store yet, or one older than the format ``since``.
 
-    def append(self, run: Run) -> None:
-        """Add a run with everything below it, or nothing."""
-        document = json.dumps({name: getattr(run, name) for name in COLUMNS}, allow_nan=True)
-        curves = (run.run, _npy(run.losses), _npy(run.reference_losses))
+        It only reads: also a store of an older version, and one in a folder that is read-only.
+        """
+        if not self.path.exists():
+            return []
+        # Where writing is possible, what a killed writer left half done has to be rolled back first.
+        mode = "rw" if os.access(self.path, os.W_OK) and os.access(self.folder, os.W_OK) else "ro"
+        with self._connection(mode) as connection:
+            connection.execute("BEGIN")
+            return connection.execute(query, values).fetchall() if self._version(connection) >= since else []
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes all that happens in it, or nothing; makes the store, or brings it up to date."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.folder}: {error.strerror}") from None
-        with self._transaction() as connection:
-            connection.execute("INSERT INTO runs VALUES (?, ?, ?)", (run.run, run.session, document))
-            connection.executemany(
-                _insert("epochs", _EPOCH_COLUMNS), [(run.run, *astuple(row)) for row in run.epoch_rows]
+        with self._connection("rwc") as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if self._version(connection) < FORMAT:
+                # What is new since format 1 are tables that an older store does not have.
+                for statement in SCHEMA.strip().split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _connection(self, mode: str) -> Iterator[sqlite3.Connection]:
+        try:
+            # A second writer waits for the first one's transaction, which takes milliseconds.
+            where = f"{self.path.absolute().as_uri()}?mode={mode}"
+            connection = sqlite3.connect(where, uri=True, timeout=60, isolation_level=None)
+            try:
+                yield connection
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            # The low byte is the error, the others are its variety.
+            damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+            if damaged:
+                raise DamagedStoreError(self.path, str(error)) from None
+            raise StoreError(f"{self.path}: {error}") from None
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """The format of the store, 0 if it is being made.
+
+        Raises StoreError if only a newer lockstep knows it, DamagedStoreError if the file is shorter than it should be.
+        """
+        pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+        # SQLite reads the missing part of a last page as zeros. An empty file is a store that is being made.
+        if 0 < self.path.stat().st_size < pages * size:
+            raise DamagedStoreError(self.path, "the end of the file is missing")
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if not 0 <= version <= FORMAT:
+            raise StoreError(
+                f"{self.path}: written by a newer lockstep (format {version}; this one knows up to {FORMAT}): "
+                "update lockstep, or name another folder with --results"
             )
-            connection.executemany(
-                _insert("windows", _WINDOW_COLUMNS), [(run.run, *astuple(row)) for row in run.window_rows]
-            )
-            connection.execute("INSERT INTO losses VALUES (?, ?, ?)", curves)
+        return version
+
+    def check(self) -> None:
+        """Read the whole structure of the store; raises DamagedStoreError, or StoreError as every method does."""
+        for (found,) in self._select("PRAGMA quick_check(1)"):
+            if found != "ok":
+                raise DamagedStoreError(self.path, str(found))
+
+    # --- sessions: what was asked for, and whether it came to its end ---------------------------------------------
+
+    def begin(self, session: str, asked: str) -> None:
+        """Enter a session that sets out to run what ``asked`` stands for."""
+        with self._writing() as connection:
+            connection.execute("INSERT INTO sessions VALUES (?, ?, 0)", (session, asked))
+
+    def finish(self, session: str) -> None:
+        """Enter that everything planned in a session has its row: nothing of it is left to be continued."""
+        with self._writing() as connection:
+            connection.execute("UPDATE sessions SET finished = 1 WHERE session = ?", (session,))
+
+    def unfinished(self, asked: str) -> list[str]:
+        """The sessions that set out to run the same and did not come to their end, the newest first."""
+        query = "SELECT session FROM sessions WHERE asked = ? AND finished = 0 ORDER BY rowid DESC"
+        return [session for (session,) in self._select(query, [asked], since=2)]
+
+    def retire(self, runs: Sequence[str], why: str) -> None:
+        """Mark rows as not to be counted, with the reason; they stay as they are. The first reason stands."""
+        with self._writing() as connection:
+            connection.executemany("INSERT OR IGNORE INTO retired VALUES (?, ?)", [(run, why) for run in runs])
+
+    # --- runs -----------------------------------------------------------------------------------------------------
+
+    def append(self, *runs: Run) -> None:
+        """Add runs with everything below them, or nothing."""
+        with self._writing() as connection:
+            for run in runs:
+                document = json.dumps({name: getattr(run, name) for name in COLUMNS}, allow_nan=True)
+                curves = (run.run, _npy(run.losses), _npy(run.reference_losses))
+                connection.execute("INSERT INTO runs VALUES (?, ?, ?)", (run.run, run.session, document))
+                connection.executemany(
+                    _insert("epochs", _EPOCH_COLUMNS), [(run.run, *astuple(row)) for row in run.epoch_rows]
+                )
+                connection.executemany(
+                    _insert("windows", _WINDOW_COLUMNS), [(run.run, *astuple(row)) for row in run.window_rows]
+                )
+                connection.execute("INSERT INTO losses VALUES (?, ?, ?)", curves)
 
     def runs(self, session: str | None = None) -> pd.DataFrame:
-        """One row per run, in the order in which they were added, of one session or of all."""
-        documents = []
-        if self.path.exists():
-            with self._transaction() as connection:
-                where, values = ("WHERE session = ?", (session,)) if session else ("", ())
-                rows = connection.execute(f"SELECT document FROM runs {where} ORDER BY rowid", values)  # noqa: S608
-                documents = [{**_DEFAULTS, **json.loads(document)} for (document,) in rows]
-        return pd.DataFrame(documents, columns=COLUMNS)
+        """One row per run, in the order in which they were added, of one session or of all.
+
+        Besides the columns of the record there is ``retired``: why the run does not count any more, empty if it does.
+        """
+        where, values = ("WHERE session = ?", [session]) if session else ("", [])
+        rows = self._select(f"SELECT document FROM runs {where} ORDER BY rowid", values)  # noqa: S608 - one of two texts
+        documents = [{**_DEFAULTS, **json.loads(document)} for (document,) in rows]
+        reasons = dict(self._select("SELECT run, why FROM retired", since=2))
+        runs = pd.DataFrame(documents, columns=COLUMNS)
+        runs["retired"] = [reasons.get(run, "") for run in runs["run"]]
+        return runs
 
     def epochs(self) -> pd.DataFrame:
         """One row per run and epoch."""
@@ -114,12 +200,10 @@ class Store:
         runs: list[str] = []
         losses = [np.empty(0, np.float32)]
         judged = [np.empty((0, 2))]
-        if self.path.exists():
-            with self._transaction() as connection:
-                for run, own, reference in connection.execute("SELECT * FROM losses ORDER BY rowid"):
-                    runs.append(run)
-                    losses.append(_array(own))
-                    judged.append(_padded(_array(reference), len(losses[-1])))
+        for run, own, reference in self._select("SELECT * FROM losses ORDER BY rowid"):
+            runs.append(run)
+            losses.append(_array(own))
+            judged.append(_padded(_array(reference), len(losses[-1])))
         # One table at the end: a small one for each of thousands of runs would take longer than reading them.
         lengths = [len(own) for own in losses[1:]]
         references = np.concatenate(judged)
@@ -133,10 +217,8 @@ class Store:
         return pd.DataFrame(columns)
 
     def _table(self, name: str, columns: list[str]) -> pd.DataFrame:
-        if not self.path.exists():
-            return pd.DataFrame(columns=columns)
-        with self._transaction() as connection:
-            return pd.read_sql_query(f"SELECT * FROM {name} ORDER BY rowid", connection)  # noqa: S608 - one of our own names
+        rows = self._select(f"SELECT {', '.join(columns)} FROM {name} ORDER BY rowid")  # noqa: S608 - our own names
+        return pd.DataFrame.from_records(rows, columns=columns, coerce_float=True)
 
 
 def _insert(table: str, columns: list[str]) -> str:

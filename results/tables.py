@@ -33,9 +33,15 @@ CELL = [*GROUP, "backend", "mode"]
 def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     """One row per run, every column of the record; nested values are JSON text."""
     runs = store.runs(session)
-    for column in ("settings", "machine", "ladder", "gpu", "confusion"):
+    for column in ("settings", "machine", "ladder", "gpu", "confusion", "models"):
         runs[column] = runs[column].map(lambda value: json.dumps(value, sort_keys=True))
     return runs
+
+
+def retirements(runs: pd.DataFrame) -> list[str]:
+    """Say how many runs do not count any more, a sentence for each reason."""
+    reasons = runs.loc[runs["retired"] != "", "retired"].value_counts(sort=False)
+    return [f"retired: {count} {'run' if count == 1 else 'runs'}: {why}" for why, count in reasons.items()]
 
 
 def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> pd.DataFrame:

@@ -13,12 +13,15 @@ from rich.table import Table
 from results.advice import advice
 from results.metrics import FIRST_STEP, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
 from results.store import Store
-from results.tables import IDENTITY, NARROW, experiments_table, summary_table
+from results.tables import IDENTITY, NARROW, experiments_table, retirements, summary_table
 
 
 def print_session(store: Store, session: str, baseline: tuple[str, str], console: Console) -> None:
     """Print what a session found: a table per comparison, what ended otherwise, and how noisy it was."""
-    runs = store.runs(session)
+    every = store.runs(session)
+    runs = every[every["retired"] == ""]
+    if runs.empty:
+        return
     summary = summary_table(runs, store.windows(session), baseline)
     for _, cells in summary.groupby(["label", "device", "threads_asked"], sort=False):
         _print_cells(cells, console)
@@ -27,6 +30,8 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
         "Medians over the runs of a cell. samples/s: training in steady state; first step: seconds, with compilation. "
         "The last column: ratio of the throughput, with its 95 % interval over rounds of fresh processes."
     )
+    for sentence in retirements(every):
+        console.print(sentence, markup=False, highlight=False)
     for sentence in advice(runs):
         console.print(f"noise: {sentence}", markup=False, highlight=False)
 
@@ -89,6 +94,8 @@ def print_sessions(runs: pd.DataFrame, console: Console) -> None:
         ends = ", ".join(f"{count} {status}" for status, count in own["status"].value_counts().items())
         experiments = ", ".join(dict.fromkeys(own["experiment"]))
         console.print(f"{session}: {len(own)} runs ({ends}) of {experiments}", markup=False, highlight=False)
+        for sentence in retirements(own):
+            console.print(f"  {sentence}", markup=False, highlight=False)
         if command := own["command"].iloc[0]:
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
 

@@ -54,12 +54,9 @@ def prepare(spec: DataSpec, validation: float, base: Path, torchvision_python: C
     """
     if not 0 <= validation < 1:
         raise ValueError(f"validation is a share from 0 to below 1, not {validation}")
-    cache = user_cache_path("lockstep") / "prepared"
-    try:
-        # No lock: a folder is complete from the moment that it has its name.
-        return open_prepared(cache / _entry(spec, validation, _source_files(spec, base)))
-    except DamagedError:
-        pass
+    if found := find_prepared(spec, validation, base):
+        return found
+    cache = _cache()
     with _write_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)
         # One lock per name, not per entry: it also keeps two downloads of the same data set apart.
@@ -78,6 +75,19 @@ def prepare(spec: DataSpec, validation: float, base: Path, torchvision_python: C
         return _build(spec, validation, base, torchvision_python, cache, files)
     finally:
         lock.release()
+
+
+def find_prepared(spec: DataSpec, validation: float, base: Path) -> PreparedData | None:
+    """Return the data set if it was prepared before and is intact; nothing is written. Raises DataError."""
+    try:
+        # No lock: a folder is complete from the moment that it has its name.
+        return open_prepared(_cache() / _entry(spec, validation, _source_files(spec, base)))
+    except DamagedError:
+        return None
+
+
+def _cache() -> Path:
+    return user_cache_path("lockstep") / "prepared"
 
 
 def _build(

@@ -1,9 +1,10 @@
 """The report: one HTML page without network, and its charts as pictures."""
 
+from results.report.facts import log_path
 from results.report.page import write
-from results.report.panels import Results, read, read_experiments
+from results.report.panels import Results, every_run, read, read_experiments
 
 PAGE = "report.html"
 """Its name in a results folder."""
 
-__all__ = ["PAGE", "Results", "read", "read_experiments", "write"]
+__all__ = ["PAGE", "Results", "every_run", "log_path", "read", "read_experiments", "write"]

@@ -27,12 +27,20 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
+def log_path(folder: Path, name: str) -> Path | None:
+    """The file of a log in a results folder, None if it is not there: a store from elsewhere may name any file."""
+    try:
+        path = (folder / name).resolve()
+        return path if path.is_relative_to(folder.resolve() / "logs") and path.is_file() else None
+    except (OSError, ValueError):  # a name that cannot be one of a file
+        return None
+
+
 def problems(bad: pd.DataFrame, folder: Path) -> Iterator[dict[str, str]]:
     """Where, when and why each run went wrong, with the end of its log."""
     for _, run in bad.iterrows():
-        log = (folder / run["log"]).resolve()
-        ours = log.is_relative_to(folder.resolve()) and log.is_file()  # a store from elsewhere may name any file
-        tail = log.read_text("utf-8", errors="replace")[-LOG_CHARACTERS:].strip() if ours else ""
+        log = log_path(folder, run["log"])
+        tail = log.read_text("utf-8", errors="replace")[-LOG_CHARACTERS:].strip() if log else ""
         texts = {name: str(run[name]) for name in ("run", "status", "phase", "reason", "rung")}
         yield {**texts, "where": f"{run['backend']} {run['mode']}, {label(run)}, round {run['round']}", "log": tail}
 

@@ -19,7 +19,7 @@ from results.report.data import page_data
 from results.report.facts import experiments, facts, missing, problems
 from results.report.panels import Results
 from results.statistics import BASELINE
-from results.tables import write_text
+from results.tables import retirements, write_text
 
 MOST_PROBLEMS = 200
 """Runs that are told one by one; the table counts them all."""
@@ -45,6 +45,7 @@ def render(results: Results, baseline: tuple[str, str] = BASELINE) -> str:
         metrics=metrics.METRICS,
         problems=list(problems(bad.head(MOST_PROBLEMS), results.folder)),
         missing=missing(runs),
+        retired=retirements(results.retired),
         commands=list(dict.fromkeys(runs["command"].dropna())),
         facts=facts(runs),
         experiments=experiments(runs),

@@ -29,6 +29,8 @@ class Results:
     epochs: pd.DataFrame
     windows: pd.DataFrame
     steps: pd.DataFrame
+    retired: pd.DataFrame
+    """Runs that do not count any more, with the reason in ``retired``; they are in none of the other tables."""
 
     @property
     def labels(self) -> list[str]:
@@ -44,26 +46,36 @@ class Results:
         return [" ".join(str(part) for part in row if part) for row in zip(*parts, strict=True)]
 
 
-def read(folder: Path, sessions: Sequence[str] = (), every: bool = False) -> Results:
-    """Read the chosen sessions of a results folder, or every one, or the newest. Raises StoreError if there is none."""
+def read(folder: Path, sessions: Sequence[str] = ()) -> Results:
+    """Read the chosen sessions of a results folder, or the newest. Raises StoreError if there is none."""
     store = Store(folder)
-    runs = store.runs()
+    runs = every_run(folder)
     known = list(dict.fromkeys(runs["session"]))
-    if not known:
-        raise StoreError(f"{folder}: no results there yet; 'lockstep run' makes some, --results names another folder")
     for session in sessions:
         if session not in known:
             raise StoreError(f"{folder}: no session {session}; there are {', '.join(known[-10:])}")
-    chosen = runs[runs["session"].isin(known if every else sessions or known[-1:])].reset_index(drop=True)
+    chosen = runs[runs["session"].isin(sessions or known[-1:])]
+    retired, chosen = chosen[chosen["retired"] != ""], chosen[chosen["retired"] == ""].reset_index(drop=True)
+    if chosen.empty:
+        raise StoreError(f"{folder}: every run of session {retired['session'].iloc[0]} is retired; take another one")
     chosen["cell"] = chosen["backend"] + " " + chosen["mode"]
     chosen["panel"] = chosen.groupby(GROUP, sort=False, dropna=False).ngroup()
-    tables = [table[table["run"].isin(chosen["run"])] for table in (store.epochs(), store.windows(), store.steps())]
-    return Results(folder, chosen, *tables)
+    tables = (store.epochs(), store.windows(), store.steps())
+    epochs, windows, steps = (table[table["run"].isin(chosen["run"])] for table in tables)
+    return Results(folder, chosen, epochs, windows, steps, retired)
+
+
+def every_run(folder: Path) -> pd.DataFrame:
+    """Return the runs of all sessions, retired ones too; raises StoreError if there is none."""
+    runs = Store(folder).runs()
+    if runs.empty:
+        raise StoreError(f"{folder}: no results there yet; 'lockstep run' makes some, --results names another folder")
+    return runs
 
 
 def read_experiments(folder: Path, names: Sequence[str], sessions: Sequence[str] = ()) -> Results:
     """Read the runs of some experiments: of each from the newest session that has it. Raises StoreError."""
-    every = read(folder, sessions, every=not sessions)
+    every = read(folder, sessions or list(dict.fromkeys(every_run(folder)["session"])))
     for name in names:
         if name not in set(every.runs["experiment"]):
             there = ", ".join(dict.fromkeys(every.runs["experiment"]))
@@ -71,8 +83,9 @@ def read_experiments(folder: Path, names: Sequence[str], sessions: Sequence[str]
     newest = every.runs.groupby("experiment")["session"].transform("last")
     runs = every.runs[every.runs["experiment"].isin(names) & every.runs["session"].eq(newest)].reset_index(drop=True)
     runs["panel"] = runs.groupby(GROUP, sort=False, dropna=False).ngroup()
-    tables = [table[table["run"].isin(runs["run"])] for table in (every.epochs, every.windows, every.steps)]
-    return Results(folder, runs, *tables)
+    tables = (every.epochs, every.windows, every.steps)
+    epochs, windows, steps = (table[table["run"].isin(runs["run"])] for table in tables)
+    return Results(folder, runs, epochs, windows, steps, every.retired)
 
 
 def label(run: pd.Series) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.results.made_up import fill
+from results.store import Store
+from tests.results.made_up import fill, make_run
 
 Ended = subprocess.CompletedProcess[str]
 Lockstep = Callable[..., Ended]
@@ -153,6 +154,39 @@ def test_sessions_and_logs_are_one_command_away(lockstep: Lockstep, results: Pat
     assert lockstep("log", "s-00001", "--results", "out").stdout == "what the framework said\n"
 
 
+def test_a_retired_run_is_left_out_and_told_with_its_reason(lockstep: Lockstep, results: Path) -> None:
+    ended = lockstep("retire", "s-00001", "--why", "somebody compiled meanwhile", "--results", "out")
+    assert ended.returncode == 0, ended.stderr
+    assert "retired: 1 run: somebody compiled meanwhile" in lockstep("runs", "--results", "out").stdout
+    table = pd.read_csv(StringIO(lockstep("table", "--results", "out", "--format", "csv").stdout), dtype=str)
+    assert list(table["retired"].dropna()) == ["somebody compiled meanwhile"], "the row is there"
+    lockstep("report", "out")
+    page = (results / "report.html").read_text()
+    assert "somebody compiled meanwhile" in page
+    assert "14 runs of 1 comparison" in page
+    assert_one_line(
+        lockstep("retire", "s-00001", "--why", "again", "--results", "out"), "already", "compiled meanwhile"
+    )
+
+
+def test_a_damaged_store_is_recovered_and_told_and_the_next_command_works(lockstep: Lockstep, results: Path) -> None:
+    path = results / "lockstep.sqlite"
+    path.write_bytes(path.read_bytes()[:-5000])
+    ended = lockstep("runs", "--results", "out")
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert "could be read and are kept" in ended.stderr
+    assert "lockstep-damaged-1.sqlite" in ended.stderr
+    assert lockstep("runs", "--results", "out").returncode == 0
+
+
+def test_a_log_outside_of_the_results_is_not_shown(lockstep: Lockstep, results: Path) -> None:
+    (results.parent / "secret").write_text("secret")
+    for number, path in enumerate(("../../secret", str(results.parent / "secret"), "lockstep.sqlite"), start=101):
+        Store(results).append(make_run(number, "e", ("jax", "jit"), 1, log=path))
+        assert_one_line(lockstep("log", f"s-{number:05d}", "--results", "out"), f"s-{number:05d}", "No such file")
+
+
 def test_two_results_folders_are_put_side_by_side(lockstep: Lockstep, results: Path) -> None:
     fill(results.parent / "other", experiments=1)
     assert lockstep("report", "out", "other").stdout == "report: other/differences.html\n"
@@ -171,6 +205,9 @@ def test_two_results_folders_are_put_side_by_side(lockstep: Lockstep, results: P
         (["plot", "--results", "nowhere"], ["nowhere", "lockstep run"]),
         (["table", "--markdown", "--results", "nowhere"], ["nowhere"]),
         (["runs", "--results", "nowhere"], ["nowhere"]),
+        (["retire", "s-99999", "--why", "x", "--results", "out"], ["s-99999", "s-00015"]),
+        (["retire", "s-00001", "--why", " ", "--results", "out"], ["--why", "empty"]),
+        (["retire", "s-00001", "--results", "out"], ["--why"]),
         (["log", "s-99999", "--results", "out"], ["s-99999", "s-00015"]),
         (["log", "s-00001", "--results", "out"], ["s-00001.log", "No such file"]),
         (["plot", "experiment-0", "experiment-9", "--results", "out"], ["experiment-9", "experiment-0", "throughput"]),

@@ -93,6 +93,7 @@ def test_half_a_message_is_ended_by_the_time_out(start: Start, write_backend) ->
 def test_what_a_worker_prints_is_in_the_log_and_disturbs_nothing(start: Start, tmp_path: Path, write_backend) -> None:
     worker = start()
     worker.ask("import", file=str(write_backend("loud", "", top="print('to stdout'); os.write(2, b'to stderr')")))
+    worker.kill()
     assert "to stdout" in (log := (tmp_path / "log").read_text())
     assert "to stderr" in log
 

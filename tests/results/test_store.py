@@ -94,13 +94,65 @@ def test_two_writers_lose_nothing(tmp_path: Path) -> None:
     assert len(Store(tmp_path).epochs()) == 100
 
 
-def test_a_store_of_another_version_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_store_of_a_newer_version_is_refused_in_one_line_and_left_alone(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append(a_run("r1"))
     with sqlite3.connect(store.path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="format 99"):
-        store.runs()
+    before = store.path.read_bytes()
+    for use in (store.runs, store.check, lambda: store.append(a_run("r2")), lambda: store.retire(["r1"], "why")):
+        with pytest.raises(StoreError, match=r"newer lockstep \(format 99; .*update lockstep"):
+            use()
+    assert store.path.read_bytes() == before
+
+
+def make_older(store: Store) -> None:
+    """Turn a store into what format 1 was."""
+    with sqlite3.connect(store.path) as connection:
+        connection.executescript("DROP TABLE sessions; DROP TABLE retired; PRAGMA user_version = 1;")
+
+
+def test_a_store_of_an_older_version_can_be_read_and_is_migrated_when_it_is_written(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(a_run("r1"))
+    make_older(store)
+    before = store.path.read_bytes()
+    assert list(store.runs()["run"]) == ["r1"]
+    assert store.unfinished("asked") == []
+    assert store.path.read_bytes() == before, "reading changes nothing"
+    store.retire(["r1"], "a test")
+    store.append(a_run("r2"))
+    assert list(store.runs()["retired"]) == ["a test", ""]
+    with sqlite3.connect(store.path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_session_is_unfinished_until_it_is_finished(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.unfinished("this") == []
+    for session, asked in (("s1", "this"), ("s2", "that"), ("s3", "this")):
+        store.begin(session, asked)
+    assert store.unfinished("this") == ["s3", "s1"]
+    store.finish("s3")
+    assert store.unfinished("this") == ["s1"]
+
+
+def test_a_retired_run_stays_as_it_was_with_the_first_reason(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(a_run("r1"), a_run("r2"))
+    before = store.runs()
+    store.retire(["r2"], "the machine was busy")
+    store.retire(["r2"], "another reason")
+    assert list(store.runs()["retired"]) == ["", "the machine was busy"]
+    pd.testing.assert_frame_equal(store.runs().drop(columns="retired"), before.drop(columns="retired"))
+    assert set(store.epochs()["run"]) == {"r1", "r2"}
+
+
+def test_nothing_is_left_of_a_store_whose_making_was_killed(tmp_path: Path) -> None:
+    Store(tmp_path).path.touch()  # the moment between the file and its first transaction
+    assert Store(tmp_path).runs().empty
+    Store(tmp_path).append(a_run("r1"))
+    assert list(Store(tmp_path).runs()["run"]) == ["r1"]
 
 
 def test_a_file_that_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:

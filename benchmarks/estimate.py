@@ -1,0 +1,43 @@
+"""How long a bench will take, judged by what the same cells took before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+Cell = tuple[str, str, str, int]
+"""Hash of the experiment, backend, mode and threads."""
+
+_CELL = ["experiment_hash", "backend", "mode", "threads_asked"]
+
+
+def estimate(earlier: pd.DataFrame, planned: Iterable[Cell]) -> str:
+    """Say in words what the planned runs will take, one entry in ``planned`` for each; ``earlier`` is a store's table.
+
+    A run costs its process's life without the waiting for others; the reference trains once for each experiment. Cells
+    that have not run before count as the mean of the others.
+    """
+    runs = list(planned)
+    ok = earlier[earlier["status"] == "ok"]
+    own = (ok["wall_seconds"] - ok["waiting_seconds"]).astype(float)
+    medians = own.groupby([ok[name] for name in _CELL]).median().dropna()
+    known = [float(medians[run]) for run in runs if run in medians.index]
+    if not known:
+        return "no estimate: none of these cells has run here before"
+    new = len({run for run in runs if run not in medians.index})
+    judging = ok["judge_seconds"].astype(float).groupby(ok["experiment_hash"]).max().dropna()
+    seconds = sum(known) * len(runs) / len(known) + sum(
+        float(judging.get(name, 0.0)) for name in {run[0] for run in runs}
+    )
+    note = f" ({new} cells that are new count as the mean of the others)" if new else ""
+    return f"about {in_words(seconds)}, judged by earlier runs of the same cells{note}"
+
+
+def in_words(seconds: float) -> str:
+    """A time to the second, such as "8 min 05 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
