@@ -7,13 +7,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
+from benchmarks.kept_models import save_model
 from results.store import Store
+from tests.benchmarks.test_kept_models import make_model
 from tests.results.made_up import fill, make_run
 
 Ended = subprocess.CompletedProcess[str]
@@ -232,6 +236,30 @@ def test_charts_become_pictures(lockstep: Lockstep, results: Path) -> None:
     paths = [results.parent / line for line in ended.stdout.splitlines()]
     assert [path.name.split("-")[0] for path in paths] == ["throughput", "phases"], ended.stderr
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_a_kept_model_looks_at_a_picture_and_refuses_what_is_none(lockstep: Lockstep, tmp_path: Path) -> None:
+    save_model(make_model(), tmp_path / "model.safetensors")
+    by = ["model.safetensors", "--backend", "reference", "--python", "reference=current"]
+    Image.new("RGB", (10, 20)).save(tmp_path / "good.png")
+    seen = lockstep("predict", *by, "good.png")
+    assert seen.returncode == 0, seen.stderr
+    first, picture, *classes = seen.stdout.splitlines()
+    assert first == "digits-mlp, run r-0001 after epoch 3, trained by pytorch eager, on reference numpy:"
+    assert picture == "good.png (converted from RGB to L, resized from 10x20 to 8x8 pixels)"
+    assert sorted(line.split()[1] for line in classes) == list("0123456789")
+
+    (tmp_path / "text.png").write_text("no picture at all")
+    assert_one_line(lockstep("predict", *by, "text.png"), "text.png", "cannot be read as a picture")
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    assert_one_line(lockstep("predict", *by, "huge.png"), "huge.png", "400000000 pixels")
+    assert_one_line(lockstep("predict", *by, "good.png", "--mode", "turbo"), "turbo", "numpy")
+    assert_one_line(lockstep("predict", *by, "good.png", "--data", "test"), "not both")
+    assert_one_line(lockstep("predict", *by), "give pictures")
+    (tmp_path / "model.safetensors").write_bytes(b"no model at all")
+    assert_one_line(lockstep("predict", *by, "good.png"), "model.safetensors", "no safetensors file")
+    save_model(replace(make_model(), trained_by="./evil.py numpy"), tmp_path / "model.safetensors")
+    assert_one_line(lockstep("predict", "model.safetensors", "good.png"), "./evil.py", "--backend")
 
 
 def test_experiments_share_a_picture_and_a_table(lockstep: Lockstep, results: Path) -> None:
