@@ -59,6 +59,14 @@ def test_turns_that_do_not_count_are_left_out() -> None:
     assert math.isnan(ratio(np.full((3, 4), math.nan)).value)
 
 
+def test_runs_that_did_not_take_turns_together_are_in_no_ratio() -> None:
+    runs, windows = table_of({("pytorch", "eager"): 100.0, ("jax", "jit"): 200.0}, [1.0, 2.0])
+    cut = (runs["backend"] == "jax") & (runs["round"] == 2)
+    found = compare(runs.assign(together=cut.map({True: "later", False: "first"})), windows)
+    assert list(found.loc[found["backend"] == "jax", "rounds"]) == [1]
+    assert list(compare(runs, windows).loc[found["backend"] == "jax", "rounds"]) == [2]
+
+
 def table_of(
     cells: dict[tuple[str, str], float], drift: list[float], changes: dict[str, dict[str, Any]] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -71,6 +79,7 @@ def table_of(
                 "run": f"s-{number}-{round_}",
                 "session": "s",
                 "round": round_,
+                "together": "",
                 "experiment": "e",
                 "experiment_hash": "h",
                 "device": "cpu",
