@@ -31,7 +31,7 @@ PAGE = "tutorials.md"
 MODES = ("eager", "graph", "jit")
 """How the tutorials run PyTorch, MindSpore and JAX."""
 
-JUDGE_BUDGET = 300.0
+JUDGE_BUDGET = 200.0
 """Seconds that the reference may train for each tutorial: more than in a bench, which only wants to know enough."""
 
 LOG_EVERY = 100
