@@ -150,7 +150,9 @@ def run_tutorials(
         codes.append(_train(on_gpu, modes, pythons, results, console, device="gpu"))
     store = Store(results)
     runs = store.runs()
-    runs = runs[~runs["run"].isin(before)]
+    # Sessions of this call, with what they had from before if they were continued.
+    sessions = runs.loc[~runs["run"].isin(before), "session"]
+    runs = runs[runs["session"].isin(sessions) & runs["retired"].eq("")]
     good = runs[runs["status"] == "ok"]
     chaos = {str(name): _chaos(own, pythons, results, console) for name, own in good.groupby("experiment", sort=False)}
     lines = _table(chosen, runs, store.epochs(), chaos)
