@@ -18,6 +18,7 @@ from benchmarks import machine
 from benchmarks.data import prepare
 from benchmarks.errors import InputError
 from benchmarks.experiment import Experiment
+from benchmarks.kept_models import MODELS
 from benchmarks.materials import Materials, Start, draw
 from benchmarks.plan import Cell
 from benchmarks.preview import PlannedComparison, Preview
@@ -130,6 +131,12 @@ def _tell(session: Session, store: Store, options: Options, progress: TerminalPr
     page = store.folder / report.PAGE
     report.write(report.read(store.folder, [session.name]), page, options.baseline)
     console.print(f"report: {page}", markup=False, soft_wrap=True)
+    if kept := [run.run for run in session.runs if run.models]:
+        console.print(
+            f"models: {store.folder / MODELS}; for example: lockstep predict {kept[0]} --data test",
+            markup=False,
+            soft_wrap=True,
+        )
     console.print(f"results: {store.path} (also as CSV and Parquet beside it)", markup=False, soft_wrap=True)
 
 

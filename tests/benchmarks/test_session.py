@@ -95,6 +95,7 @@ def test_the_best_and_the_last_weights_are_kept_when_asked_for(results: Path) ->
     assert row["best_epoch"] == epochs.idxmax()
     models: Any = row["models"]
     assert {which: kept["epoch"] for which, kept in models.items()} == {"best": row["best_epoch"], "last": 8}
+    assert f"lockstep predict {row['run']} --data test" in (results.parent / "console.txt").read_text()
     for kept in models.values():
         assert load_model(results / kept["file"]).epoch == kept["epoch"]
 
