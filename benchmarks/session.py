@@ -18,7 +18,7 @@ from benchmarks.flops import step_flops
 from benchmarks.noise import NoiseWatch, processor_settings
 from benchmarks.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.plan import Cell, Comparison, comparisons, turn_orders
-from benchmarks.signals import shielded
+from benchmarks.signals import Interrupted, shielded
 from results.judge import Judgement, judge
 from results.record import Run
 from results.statistics import BASELINE, compare
@@ -129,7 +129,7 @@ class Session:
     def execute(self, scratch: Path) -> None:
         """Run the plan, with the workers' own folders in ``scratch``; then add rounds, if the options ask for them.
 
-        KeyboardInterrupt ends it early, after every planned run that has no row has got one.
+        ``Interrupted`` ends it early, after every planned run that has no row has got one.
         """
         self._progress.plan([record for _, records in self._plan for record in records])
         cells = [
@@ -159,9 +159,9 @@ class Session:
                 if comparison is self._plan[-1][0]:
                     self._add_rounds(comparison.round + 1)
             self._store.finish(self.name)
-        except KeyboardInterrupt as signal:
+        except Interrupted as signal:
             self._progress.message("stopping: the tables and the report are written; a second Ctrl-C stops at once")
-            self._interrupted(live, f"stopped by {signal or 'Ctrl-C'}")
+            self._interrupted(live, f"stopped by {signal}")
             raise
         finally:
             for run in live:

@@ -57,7 +57,7 @@ def run(results: Path, backends: list[str], options: Options = OPTIONS, **overri
 
 def interrupt(results: Path, backends: list[str]) -> pd.DataFrame:
     """Run until the Ctrl-C in the second round; return the rows."""
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(signals.Interrupted):
         run(results, backends)
     return Store(results).runs()
 

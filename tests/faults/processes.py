@@ -6,10 +6,9 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -100,12 +99,12 @@ def clock_jumps_backwards(folder: Path) -> Outcome:
     bench.variables["PYTHONPATH"] = f"{folder / 'clock'}:{bench.environment['PYTHONPATH']}"
     code, output = bench.run()
     rows, windows = bench.runs, bench.store.windows()
-    started = pd.to_datetime(rows["started"])
+    started = pd.to_datetime(rows["started"]).groupby(rows["round"]).agg(["min", "max"])
+    back = started.loc[1, "min"] - started.loc[2, "max"]
     times = rows[[name for name in rows if str(name).endswith("_seconds")]].astype(float)
-    held = code == 0 and clean(output) and started.is_monotonic_decreasing and (times.fillna(0) >= 0).all(axis=None)
+    held = code == 0 and clean(output) and back > pd.Timedelta(0) and (times.fillna(0) >= 0).all(axis=None)
     held = held and (windows["seconds"] > 0).all() and (rows["wall_seconds"] < 300).all()
-    hours = (started.iloc[0] - started.iloc[-1]).total_seconds() / 3600
-    return Outcome("4 ok rows", code, f"all times positive while the clock went back {hours:.0f} h", bool(held))
+    return Outcome("4 ok rows", code, f"times are right; between the rounds the clock went back by {back}", bool(held))
 
 
 def disk_full(folder: Path) -> Outcome:
@@ -114,8 +113,9 @@ def disk_full(folder: Path) -> Outcome:
         bench = Bench(folder, repeats=4, results=Path("small/out"))
         process = bench.start()
         seen = wait_for(process, OK_ROW, times=3)
-        with (folder / "small" / "ballast").open("wb") as file:
-            _fill(file)
+        with suppress(OSError), (folder / "small" / "ballast").open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
         seen += process.communicate(timeout=120)[0]
         reported = dict(line.split()[1:] for line in seen.splitlines() if line.startswith("ROW"))
         stored = digests_of_store(bench.store.path)
@@ -126,15 +126,6 @@ def disk_full(folder: Path) -> Outcome:
         _, again = bench.run()
         held = held and len(counting(bench.runs)) == 8 and clean(again)
         return Outcome("stopped, with the reason", process.returncode, f"{kept}; continued with room", held)
-
-
-def _fill(file: object) -> None:
-    try:
-        while True:
-            file.write(b"x" * 4096)  # type: ignore[attr-defined]
-            file.flush()  # type: ignore[attr-defined]
-    except OSError:
-        return
 
 
 def scratch_full(folder: Path) -> Outcome:
@@ -273,6 +264,3 @@ FAULTS: dict[str, Callable[[Path], Outcome]] = {
     "environment: no network": no_network,
     "environment: disk full": no_room_for_an_environment,
 }
-
-if __name__ == "__main__":
-    sys.exit("run 'nox -s faults'")
