@@ -99,12 +99,12 @@ def clock_jumps_backwards(folder: Path) -> Outcome:
     bench.variables["PYTHONPATH"] = f"{folder / 'clock'}:{bench.environment['PYTHONPATH']}"
     code, output = bench.run()
     rows, windows = bench.runs, bench.store.windows()
-    started = pd.to_datetime(rows["started"]).groupby(rows["round"]).agg(["min", "max"])
-    back = started.loc[1, "min"] - started.loc[2, "max"]
+    first = str(rows.loc[rows["round"] == 1, "started"].min())
+    last = str(rows.loc[rows["round"] == 2, "started"].max())
     times = rows[[name for name in rows if str(name).endswith("_seconds")]].astype(float)
-    held = code == 0 and clean(output) and back > pd.Timedelta(0) and (times.fillna(0) >= 0).all(axis=None)
+    held = code == 0 and clean(output) and last < first and (times.fillna(0) >= 0).all(axis=None)
     held = held and (windows["seconds"] > 0).all() and (rows["wall_seconds"] < 300).all()
-    return Outcome("4 ok rows", code, f"times are right; between the rounds the clock went back by {back}", bool(held))
+    return Outcome("4 ok rows", code, f"times are right; the clock: {first}, then {last}", bool(held))
 
 
 def disk_full(folder: Path) -> Outcome:
