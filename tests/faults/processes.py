@@ -217,14 +217,15 @@ def no_network(folder: Path) -> Outcome:
 def no_room_for_an_environment(folder: Path) -> Outcome:
     """An environment on a full disk: a row with the reason; the others run."""
     with small_disk(folder / "small", "64k"):
-        variables = {"UV_CACHE_DIR": str(folder / "small" / "uv")}
+        small = folder / "small"
+        variables = {"UV_CACHE_DIR": str(small / "uv"), "FAULTS_ENVIRONMENTS": str(small / "environments")}
         return _environment(folder, "['numpy']", variables, "No space left")
 
 
 def _environment(folder: Path, requirements: str, variables: dict[str, str], reason: str) -> Outcome:
     path = write_backend(folder, "unmade")
     path.write_text(path.read_text().replace("['numpy', 'safetensors']", requirements))
-    bench = Bench(folder, repeats=1, variables=variables)
+    bench = Bench(folder, repeats=1, variables={"FAULTS_ENVIRONMENTS": str(folder / "environments"), **variables})
     code, output = bench.run("--backend", "unmade.py")
     rows = bench.runs.set_index("backend")
     row = rows.loc["unmade"]
