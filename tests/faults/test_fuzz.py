@@ -27,7 +27,7 @@ def test_whatever_comes_in_is_refused_in_one_line_or_valid(tmp_path: Path) -> No
         (
             "outputs = 1 }]",
             "outputs = 65536 }, { layer = 'linear', outputs = 65536 }]",
-            ["4,295,163,904", "250,000,000"],
+            ["4,295,229,440", "250,000,000"],
         ),
         ("outputs = 1 }]", "outputs = 1000000000000 }]", ["65536", "1000000000000"]),
         ("batch_size = 10", "batch_size = 201", ["201", "200"]),
