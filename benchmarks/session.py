@@ -303,14 +303,19 @@ class Session:
         waiting = sorted(runs, key=lambda run: self._import_seconds.get(run.cell.backend.name, 0.0))
         importing: set[Future[None]] = set()
         with ThreadPoolExecutor(len(machine.physical_cores())) as pool:
-            while waiting or importing:
-                while waiting and len(importing) < len(machine.physical_cores()):
-                    run = waiting.pop()
-                    self._launch(run, scratch, logs)  # in this thread: a worker ends with the thread that started it
-                    importing.add(pool.submit(_import, run))
-                done, importing = wait(importing, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
+            try:
+                while waiting or importing:
+                    while waiting and len(importing) < len(machine.physical_cores()):
+                        run = waiting.pop()
+                        self._launch(run, scratch, logs)  # in this thread: a worker ends with the one that started it
+                        importing.add(pool.submit(_import, run))
+                    done, importing = wait(importing, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+            except BaseException:
+                for run in runs:  # the pool would wait for imports that hang
+                    run.end_worker()
+                raise
         self._import_seconds |= {run.cell.backend.name: run.import_seconds for run in runs}
 
     def _launch(self, run: CellRun, scratch: Path, logs: Path) -> None:

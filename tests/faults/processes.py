@@ -72,6 +72,21 @@ def ctrl_c_twice(folder: Path) -> Outcome:
     return Outcome(f"stopped after {seconds:.1f} s", process.returncode, kept, held)
 
 
+def ctrl_c_while_importing(folder: Path) -> Outcome:
+    """A framework hangs while it is imported: Ctrl-C does not wait for it."""
+    write_backend(folder, "first", top="time.sleep(600)")
+    bench = Bench(folder, repeats=1)
+    process = bench.start()
+    seen = wait_for(process, "no estimate")
+    time.sleep(4)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    seen += process.communicate(timeout=60)[0]
+    seconds = time.monotonic() - begin
+    held = process.returncode == 130 and clean(seen) and list(bench.runs["status"]) == ["interrupted"] * 2
+    return Outcome("2 interrupted", process.returncode, f"tables and report, after {seconds:.1f} s", held)
+
+
 def two_at_once(folder: Path) -> Outcome:
     """Two benches with the same command write the same store: two sessions, every row of both."""
     bench = Bench(folder)
@@ -251,6 +266,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 FAULTS: dict[str, Callable[[Path], Outcome]] = {
     "Ctrl-C once": ctrl_c_once,
     "Ctrl-C twice": ctrl_c_twice,
+    "Ctrl-C while a framework is imported": ctrl_c_while_importing,
     "SIGTERM": terminated,
     "SIGKILL of the parent": killed,
     "two benches write the same store": two_at_once,
