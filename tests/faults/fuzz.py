@@ -439,7 +439,7 @@ def try_rows(ground: Ground, changes: list[tuple[str, str, Any]]) -> None:
     path.write_bytes(ground.store)
     connection = sqlite3.connect(path)
     for table, column, value in changes:
-        with contextlib.suppress(sqlite3.Error, UnicodeEncodeError):
+        with contextlib.suppress(sqlite3.Error, ValueError, TypeError):
             if table == "document":
                 (text,) = connection.execute("SELECT document FROM runs WHERE rowid = 2").fetchone()
                 changed = json.dumps({**json.loads(text), column: value}, default=str)
