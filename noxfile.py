@@ -56,6 +56,13 @@ def sabotage(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Do every fault, kill the bench 100 times at random moments, and fuzz every way in; '-- --help': options."""
+    session.install("-e", ".", "--group", "dev")
+    _become(session, "python", "-m", "tests.faults", *session.posargs)
+
+
+@nox.session
 def calibrate(session: nox.Session) -> None:
     """Measure how often verdicts are wrong: equals called different, slowdowns not found; '-- --help': options."""
     session.install("-e", ".", "--group", "dev")

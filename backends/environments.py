@@ -22,6 +22,7 @@ from uv import find_uv_bin
 
 FOLDER = Path(__file__).parent
 ENVIRONMENTS = FOLDER.parent / ".environments"
+_MODE = re.compile(r"[A-Za-z0-9._+-]{1,40}")
 _LISTING = """
 import importlib.metadata, sys
 packages = {f"{found.metadata['Name']} {found.version}" for found in importlib.metadata.distributions()}
@@ -103,6 +104,9 @@ def read(path: Path) -> BackendFile:
         isinstance(modes, dict) and modes and all(isinstance(text, str) for item in modes.items() for text in item)
     ):
         raise BackendFileError(f'backend {path}: its class needs a literal \'modes = {{"name": "description"}}\'')
+    for mode in modes:
+        if not _MODE.fullmatch(mode):  # it becomes part of a folder's name
+            raise BackendFileError(f"backend {path}: mode {mode!r:.60}: take letters, digits and . _ + - (at most 40)")
     if not (isinstance(devices, tuple) and devices and set(devices) <= {"cpu", "gpu"}):
         raise BackendFileError(
             f'backend {path}: its class needs a literal \'devices\', such as ("cpu",) or ("cpu", "gpu")'

@@ -25,6 +25,7 @@ from benchmarks.preview import PlannedComparison, Preview
 from benchmarks.progress import TerminalProgress
 from benchmarks.resume import asked, claim
 from benchmarks.session import Options, Session
+from benchmarks.signals import Interrupted
 from benchmarks.sweep import Point, points
 from results import report, tables, terminal
 from results.statistics import BASELINE
@@ -110,7 +111,7 @@ def bench(
             try:
                 try:
                     session.execute(Path(scratch))
-                except KeyboardInterrupt:
+                except Interrupted:
                     _tell(session, store, options, progress, console)
                     raise
                 _tell(session, store, options, progress, console)

@@ -30,7 +30,7 @@ from results.report import differences, pictures
 from results.statistics import BASELINE
 from results.store import DamagedStoreError, Store, StoreError
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT = 2
 SHOWN_CLASSES = 10
 RESULTS = Path(environments.__file__).parents[1] / "results" / "out"
 
@@ -473,10 +473,8 @@ def main() -> None:
         code = _fail(str(error), bench.SOME_FAILED)
     except OSError as error:
         code = _fail(f"{error.filename or 'writing'}: {error.strerror or error}", bench.SOME_FAILED)
-    except (KeyboardInterrupt, typer.Abort) as error:
-        reason = "interrupted; what had finished is kept, and the same command continues"
-        # Typer turns the one into the other.
-        code = _fail(reason, getattr(error.__cause__ or error, "exit_code", INTERRUPTED))
+    except signals.Interrupted as signal:
+        code = _fail(f"stopped by {signal}; what had finished is kept, and the same command goes on", signal.exit_code)
     sys.exit(code)
 
 

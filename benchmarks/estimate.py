@@ -30,7 +30,7 @@ def estimate(earlier: pd.DataFrame, planned: Iterable[Cell]) -> str:
     seconds = sum(known) * len(runs) / len(known) + sum(
         float(judging.get(name, 0.0)) for name in {run[0] for run in runs}
     )
-    note = f" ({new} cells that are new count as the mean of the others)" if new else ""
+    note = f" (new cells, {new} of them, count as the mean of the others)" if new else ""
     return f"about {in_words(seconds)}, judged by earlier runs of the same cells{note}"
 
 

@@ -102,14 +102,14 @@ def product_peaks(contestants: Sequence[Contestant], folder: Path) -> list[Produ
     reference multiplies in float64: its peak is not the machine's.
     """
     folder.mkdir(parents=True)
-    with ExitStack() as stack:
+    # In this order: the pool would wait for imports that hang, if workers were not killed before.
+    with ThreadPoolExecutor(len(machine.physical_cores())) as pool, ExitStack() as stack:
         workers: list[WorkerProcess | WorkerError] = []
         for contestant in contestants:
             workers.append(_start(contestant.launch))
             if isinstance(workers[-1], WorkerProcess):
                 stack.callback(workers[-1].kill)
-        with ThreadPoolExecutor(len(machine.physical_cores())) as pool:
-            ready = list(pool.map(_import, workers, contestants))
+        ready = list(pool.map(_import, workers, contestants))
         return [
             ProductPeak(contestant.backend.name, contestant.mode, contestant.device, reason=str(worker))
             if isinstance(worker, WorkerError)

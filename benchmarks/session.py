@@ -19,7 +19,7 @@ from benchmarks.keeping import Keeper
 from benchmarks.noise import NoiseWatch, processor_settings
 from benchmarks.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.plan import Cell, Comparison, comparisons, turn_orders
-from benchmarks.signals import shielded
+from benchmarks.signals import Interrupted, shielded
 from results.judge import Judgement, judge
 from results.record import Run
 from results.statistics import BASELINE, compare
@@ -136,7 +136,7 @@ class Session:
     def execute(self, scratch: Path) -> None:
         """Run the plan, with the workers' own folders in ``scratch``; then add rounds, if the options ask for them.
 
-        KeyboardInterrupt ends it early, after every planned run that has no row has got one.
+        ``Interrupted`` ends it early, after every planned run that has no row has got one.
         """
         self._progress.plan([record for _, records in self._plan for record in records])
         cells = [
@@ -166,9 +166,9 @@ class Session:
                 if comparison is self._plan[-1][0]:
                     self._add_rounds(comparison.round + 1)
             self._store.finish(self.name)
-        except KeyboardInterrupt as signal:
+        except Interrupted as signal:
             self._progress.message("stopping: the tables and the report are written; a second Ctrl-C stops at once")
-            self._interrupted(live, f"stopped by {signal or 'Ctrl-C'}")
+            self._interrupted(live, f"stopped by {signal}")
             raise
         finally:
             for run in live:
@@ -314,14 +314,19 @@ class Session:
         waiting = sorted(runs, key=lambda run: self._import_seconds.get(run.cell.backend.name, 0.0))
         importing: set[Future[None]] = set()
         with ThreadPoolExecutor(len(machine.physical_cores())) as pool:
-            while waiting or importing:
-                while waiting and len(importing) < len(machine.physical_cores()):
-                    run = waiting.pop()
-                    self._launch(run, scratch, logs)  # in this thread: a worker ends with the thread that started it
-                    importing.add(pool.submit(_import, run))
-                done, importing = wait(importing, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
+            try:
+                while waiting or importing:
+                    while waiting and len(importing) < len(machine.physical_cores()):
+                        run = waiting.pop()
+                        self._launch(run, scratch, logs)  # in this thread: a worker ends with the one that started it
+                        importing.add(pool.submit(_import, run))
+                    done, importing = wait(importing, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+            except BaseException:
+                for run in runs:  # the pool would wait for imports that hang
+                    run.end_worker()
+                raise
         self._import_seconds |= {run.cell.backend.name: run.import_seconds for run in runs}
 
     def _launch(self, run: CellRun, scratch: Path, logs: Path) -> None:

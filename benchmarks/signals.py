@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupted(KeyboardInterrupt):
-    """A signal has asked for the end; the message is what it is called."""
+class Interrupted(BaseException):
+    """A signal has asked for the end; the message is what it is called.
+
+    It is no KeyboardInterrupt, which Typer would turn into an exit code that is the same for all signals.
+    """
 
     def __init__(self, number: int) -> None:
         """Keep the signal."""

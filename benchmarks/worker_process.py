@@ -126,7 +126,7 @@ class WorkerProcess:
             ]
         except (EOFError, OSError):
             raise self._died() from None
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, MemoryError) as error:
             self.kill()
             raise WorkerError("failed", f"the worker's answer to {what!r} is not readable: {error}"[:300]) from None
         finally:

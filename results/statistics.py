@@ -157,7 +157,8 @@ def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
     kept = windows[windows["kept"].astype(bool)]
     logs = kept.assign(log_rate=np.log((kept["samples"] / kept["seconds"]).astype(float)))[["run", "turn", "log_rate"]]
     timed = counting.merge(logs, on="run").astype({"turn": int, "backend": object, "mode": object})
-    timed["round"], _ = pd.factorize(timed["session"] + " " + timed["round"].astype(str) + " " + timed["together"])
+    together = timed.get("together", "")  # tables that were recorded before it was a column have no cut rounds
+    timed["round"], _ = pd.factorize(timed["session"] + " " + timed["round"].astype(str) + " " + together)
     for key, group in timed.groupby(GROUP, sort=False):
         names = list(zip(group["backend"], group["mode"], strict=True))
         cells = list(dict.fromkeys(names))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,12 @@ from contextlib import contextmanager
 from dataclasses import MISSING, astuple, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from results.record import DETAILS, Epoch, Run, Window
 
@@ -25,6 +27,9 @@ FORMAT = 2
 COLUMNS = [item.name for item in fields(Run) if item.name not in DETAILS]
 _DEFAULTS = {item.name: item.default for item in fields(Run) if item.name in COLUMNS and item.default is not MISSING}
 """What a column holds in rows that are older than it."""
+_HINTS = get_type_hints(Run)
+_FIELDS: Any = {name: (_HINTS[name], ...) for name in COLUMNS}
+_Document: type[BaseModel] = create_model("_Document", __config__=ConfigDict(strict=True), **_FIELDS)
 _EPOCH_COLUMNS = [item.name for item in fields(Epoch)]
 _WINDOW_COLUMNS = [item.name for item in fields(Window)]
 SCHEMA = f"""
@@ -176,11 +181,23 @@ class Store:
         """
         where, values = ("WHERE session = ?", [session]) if session else ("", [])
         rows = self._select(f"SELECT document FROM runs {where} ORDER BY rowid", values)  # noqa: S608 - one of two texts
-        documents = [{**_DEFAULTS, **json.loads(document)} for (document,) in rows]
-        reasons = dict(self._select("SELECT run, why FROM retired", since=2))
+        documents = [self._checked(number, document) for number, (document,) in enumerate(rows, start=1)]
+        reasons = {run: str(why) for run, why in self._select("SELECT run, why FROM retired", since=2)}
         runs = pd.DataFrame(documents, columns=COLUMNS)
         runs["retired"] = [reasons.get(run, "") for run in runs["run"]]
         return runs
+
+    def _checked(self, number: int, document: Any) -> dict[str, Any]:
+        """Read a run's document; raises StoreError if it is none: a store from elsewhere may hold anything."""
+        try:
+            values: dict[str, Any] = _Document.model_validate({**_DEFAULTS, **json.loads(document)}).model_dump()
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where, what = ".".join(map(str, first["loc"])), f"{first['msg']}, but it is {first['input']!r:.60}"
+            raise StoreError(f"{self.path}: run {number}: {where}: {what}") from None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise StoreError(f"{self.path}: run {number} is not readable: {error}") from None
+        return values
 
     def epochs(self) -> pd.DataFrame:
         """One row per run and epoch."""
@@ -201,9 +218,12 @@ class Store:
         losses = [np.empty(0, np.float32)]
         judged = [np.empty((0, 2))]
         for run, own, reference in self._select("SELECT * FROM losses ORDER BY rowid"):
+            try:
+                losses.append(_array(own, 1))
+                judged.append(_padded(_array(reference, 2), len(losses[-1])))
+            except (ValueError, TypeError) as error:
+                raise StoreError(f"{self.path}: the losses of run {run!s:.60} are not readable: {error}") from None
             runs.append(run)
-            losses.append(_array(own))
-            judged.append(_padded(_array(reference), len(losses[-1])))
         # One table at the end: a small one for each of thousands of runs would take longer than reading them.
         lengths = [len(own) for own in losses[1:]]
         references = np.concatenate(judged)
@@ -218,7 +238,14 @@ class Store:
 
     def _table(self, name: str, columns: list[str]) -> pd.DataFrame:
         rows = self._select(f"SELECT {', '.join(columns)} FROM {name} ORDER BY rowid")  # noqa: S608 - our own names
-        return pd.DataFrame.from_records(rows, columns=columns, coerce_float=True)
+        table = pd.DataFrame.from_records(rows, columns=columns, coerce_float=True)
+        for column in columns:
+            text = column in ("run", "kind")
+            right = table[column].map(lambda value: isinstance(value, str)) if text else _are_numbers(table[column])
+            if not right.all():
+                wrong = table.loc[~right, column].iloc[0]
+                raise StoreError(f"{self.path}: {name}.{column}: {wrong!r:.60} is no {'text' if text else 'number'}")
+        return table
 
 
 def _insert(table: str, columns: list[str]) -> str:
@@ -231,11 +258,19 @@ def _npy(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _array(npy: bytes) -> NDArray[Any]:
-    """The array that ``_npy`` wrote; raises ValueError if it is something else, or holds objects."""
+def _array(npy: bytes, dimensions: int) -> NDArray[Any]:
+    """Read a float array; raises ValueError or TypeError. Nothing is taken at its word before the memory is."""
     begin = len(np.lib.format.MAGIC_PREFIX) + 4 + int.from_bytes(npy[8:10], "little")
     shape, fortran_order, dtype = _header(npy[:begin])
+    if dtype.kind != "f" or len(shape) != dimensions or math.prod(shape) * dtype.itemsize != len(npy) - begin:
+        raise ValueError(f"an array of {dtype} {shape} in {len(npy)} bytes")
     return np.frombuffer(npy, dtype, offset=begin).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _are_numbers(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_numeric_dtype(column):
+        return pd.Series(True, index=column.index)
+    return column.map(lambda value: value is None or isinstance(value, int | float))
 
 
 @lru_cache

@@ -66,8 +66,8 @@ def _explain(spec: TorchvisionData, root: Path, python: Path, problem: str, deta
 
 
 def _samples(spec: TorchvisionData, scratch: Path, part: str, classes: int) -> Samples:
-    images = np.load(scratch / f"{part}_images.npy", mmap_mode="r")
-    labels = np.load(scratch / f"{part}_labels.npy")
+    images = np.load(scratch / f"{part}_images.npy", mmap_mode="r", allow_pickle=False)
+    labels = np.load(scratch / f"{part}_labels.npy", allow_pickle=False)
     if len(images) != len(labels) or not np.all((labels >= 0) & (labels < classes)):
         raise DataError(f"{spec.name} in {torchvision_folder(spec)} is damaged: its labels do not fit its images")
     return Samples(labels=labels, rows=images.__getitem__)

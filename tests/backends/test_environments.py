@@ -103,3 +103,13 @@ def test_a_file_that_is_no_backend_is_refused_in_one_line(tmp_path: Path, text: 
         environments.find(str(path))
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["../../elsewhere", "a/b", "", "two words", "x" * 41, "new\nline"])
+def test_a_mode_that_could_be_a_path_is_refused(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text(
+        f"# /// script\n# dependencies = []\n# ///\nclass A:\n    modes = {{{mode!r}: 'x'}}\n    devices = ('cpu',)\n"
+    )
+    with pytest.raises(BackendFileError, match=r"mode .* take letters"):
+        environments.read(path)

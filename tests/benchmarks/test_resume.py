@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,23 @@ def run(results: Path, backends: list[str], options: Options = OPTIONS, **overri
     return bench(chosen, options, dict.fromkeys(("first", "second"), "current"), results, console)
 
 
+def dry_run(results: Path, backends: list[str]) -> str:
+    """Return what the plan says; nothing may be written meanwhile."""
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
+    chosen = Selection(["linear-regression"], backends, threads=1, overrides={"epochs": 1})
+    console = Console(file=StringIO(), width=300)
+    assert bench(chosen, OPTIONS, dict.fromkeys(("first", "second"), "current"), results, console, dry_run=True) == OK
+    assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    assert "4 runs would be run: about" in text
+    assert "the interrupted session" in text
+    return text
+
+
 def interrupt(results: Path, backends: list[str]) -> pd.DataFrame:
     """Run until the Ctrl-C in the second round; return the rows."""
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(signals.Interrupted):
         run(results, backends)
     return Store(results).runs()
 
@@ -74,6 +89,7 @@ def test_an_interrupted_session_is_continued_where_it_stopped(results: Path, bac
         "stopped by Ctrl-C",
         "stopped by Ctrl-C before it began",
     }
+    assert "2 of them are there already" in dry_run(results, backends)
     assert run(results, backends) == OK
     assert "continuing session" in (results.parent / "console.txt").read_text()
     after = Store(results).runs()

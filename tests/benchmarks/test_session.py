@@ -178,47 +178,6 @@ def test_training_windows_cover_every_sample_once_per_epoch(results: Path) -> No
     assert training["steps"].iloc[0] == 1, "the first step is timed alone"
 
 
-FAULTS = {
-    "killed": (
-        "def train(self, data, batches):\n    os.kill(os.getpid(), signal.SIGKILL)",
-        "failed",
-        "first_step",
-        "SIGKILL",
-    ),
-    "hanging": ("def train(self, data, batches):\n    time.sleep(600)", "timeout", "first_step", "time-out"),
-    "diverging": (
-        "def synchronize(self, handle):\n    losses = super().synchronize(handle); losses[-1:] = np.nan; return losses",
-        "diverged",
-        "first_step",
-        "at step 1",
-    ),
-    "silent": ("def load(self, *a, **k):\n    os._exit(0)", "failed", "load", "exited with code 0"),
-    "unable": (
-        "def load(self, *a, **k):\n    from backends.contract import Unavailable; raise Unavailable('not today')",
-        "unavailable",
-        "load",
-        "not today",
-    ),
-    "misshapen": ("def predict(self, data):\n    return np.zeros((3, 3), np.float32)", "failed", "evaluate", "(3, 3)"),
-    "unimportable": ("raise ImportError('libmissing.so')", "failed", "import", "libmissing.so"),
-}
-
-
-def test_every_fault_ends_as_a_row_and_the_others_finish(results: Path, write_backend) -> None:
-    files = [str(write_backend(name, body)) for name, (body, *_) in FAULTS.items()]
-    assert run(results, [*files, "reference"], timeout=20) == SOME_FAILED
-    table = rows(results)
-    assert len(table) == len(FAULTS) + 1
-    assert table.loc["reference", "status"] == "ok"
-    assert set(table["device"]) == {"cpu"}, "also of those that failed before they could say which device auto is"
-    for name, (_, status, phase, reason) in FAULTS.items():
-        row = table.loc[name]
-        assert (row["status"], row["phase"]) == (status, phase), name
-        assert reason in str(row["reason"]), name
-        assert (results / row["log"]).exists()
-    assert "Traceback" not in (results.parent / "console.txt").read_text()
-
-
 def test_a_device_that_is_not_there_is_unavailable_and_not_an_error(results: Path) -> None:
     assert run(results, ["reference"], device="gpu") == OK
     row = rows(results).loc["reference"]

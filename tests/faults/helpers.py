@@ -66,6 +66,7 @@ class Bench:
     def __post_init__(self) -> None:
         """Write the files; the backends that are there already stay as they are."""
         (self.folder / "line.toml").write_text(EXPERIMENT)
+        (self.folder / "tmp").mkdir(exist_ok=True)  # what a killed bench leaves there goes with the folder
         for name in self.backends:
             if not (self.folder / f"{name}.py").exists():
                 write_backend(self.folder, name)
@@ -83,7 +84,12 @@ class Bench:
     @property
     def environment(self) -> Mapping[str, str]:
         """What the commands see."""
-        own = {"XDG_CACHE_HOME": str(self.folder / "cache"), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        own = {
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
         return {**os.environ, **own, **self.variables}
 
     def start(self, *more: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:

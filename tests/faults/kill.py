@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from results.store import StoreError
 from tests.faults.helpers import Bench, clean
 from tests.faults.quick import ROW, digests_of_store
 
@@ -73,11 +74,14 @@ class KillTest:
             self.problems.append(f"lost or changed: {', '.join(lost)}")
         if not clean(output):
             self.problems.append(f"a traceback: {output[-300:]}")
-        code, shown = self.bench.command("runs", "--results", "out") if self.known else (0, "")
-        if code:
-            self.problems.append(f"the next command: {shown}")
+        try:
+            self.bench.store.check()
+            readable = len(self.bench.runs) == len(stored)
+        except StoreError as error:
+            self.problems.append(str(error))
+            readable = False
         self.known |= stored
-        return not lost and not code and clean(output)
+        return not lost and readable and clean(output)
 
 
 def _whole(line: str) -> bool:

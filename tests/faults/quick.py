@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from backends import environments
 from benchmarks import bench, cli, session
 from benchmarks.progress import TerminalProgress
 from results.record import Run
@@ -61,6 +63,8 @@ class _Reporting(TerminalProgress):
 
 if __name__ == "__main__":
     vars(cli).update(Options=functools.partial(session.Options, turns=2, judge_budget=0.5, peaks=False))
+    if folder := os.environ.get("FAULTS_ENVIRONMENTS"):
+        environments.ENVIRONMENTS = Path(folder)
     vars(bench).update(TerminalProgress=_Reporting)
     sys.argv[0] = "lockstep"
     cli.main()

@@ -13,11 +13,9 @@ from tests.faults.kill import kill_test
 QUICK = (
     "Ctrl-C once",
     "Ctrl-C twice",
-    "SIGTERM",
+    "Ctrl-C while a framework is imported",
     "two benches write the same store",
     "disk full while writing",
-    "read-only results folder",
-    "environment: no room",
 )
 
 
@@ -41,6 +39,6 @@ def test_a_fault_of_the_bench_loses_nothing(tmp_path: Path, fault: str) -> None:
 
 
 def test_whatever_was_reported_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
-    test = kill_test(tmp_path, kills=4, seed=7, tell=print)
+    test = kill_test(tmp_path, kills=3, seed=7, tell=print)
     assert not test.problems
-    assert test.survived == test.kills == 4
+    assert test.survived == test.kills == 3
