@@ -107,7 +107,7 @@ def read(path: Path) -> BackendFile:
     for mode in modes:
         if not _MODE.fullmatch(mode):  # it becomes part of a folder's name
             raise BackendFileError(f"backend {path}: mode {mode!r:.60}: take letters, digits and . _ + - (at most 40)")
-    if not (isinstance(devices, tuple) and devices and set(devices) <= {"cpu", "gpu"}):
+    if not (isinstance(devices, tuple) and devices and all(device in ("cpu", "gpu") for device in devices)):
         raise BackendFileError(
             f'backend {path}: its class needs a literal \'devices\', such as ("cpu",) or ("cpu", "gpu")'
         )

@@ -123,12 +123,12 @@ def _read(path: Path, table: str) -> _Rows:
         for number in range(1, path.stat().st_size // SMALLEST_ROW + 1):
             try:
                 row = connection.execute(f"SELECT * FROM {table} WHERE rowid = ?", (number,)).fetchone()  # noqa: S608
-            except sqlite3.Error:
+            except (sqlite3.Error, UnicodeDecodeError):
                 found.lost.add(number)
                 continue
             if row is not None:
                 found.rows[number] = row
-    except sqlite3.Error:  # not even the places of the tables in the file are known
+    except (sqlite3.Error, UnicodeDecodeError):  # not even the places of the tables in the file are known
         return found
     finally:
         connection.close()
