@@ -31,6 +31,8 @@ from benchmarks import cli, experiment
 from benchmarks.data import DataError
 from benchmarks.data.pictures import list_pictures, read_pictures
 from benchmarks.data.spec import PictureFolder
+from benchmarks.kept_models import save_model
+from tests.benchmarks.test_kept_models import make_model
 from tests.results.made_up import fill
 
 VALID, NOTHING, REFUSED, RECOVERED = 0, 3, 2, 1
@@ -266,6 +268,9 @@ OPTIONS = [
     "--format",
     "--markdown",
     "--why",
+    "--from",
+    "--data",
+    "--keep-models",
     "--",
     "-x",
     "--help",
@@ -308,7 +313,9 @@ WORDS = st.one_of(
     st.floats().map(str),
     st.tuples(st.text(string.ascii_letters + "_.", max_size=12), st.text(max_size=12)).map("=".join),
 ).map(lambda word: word.replace("\0", ""))
-COMMANDS = st.sampled_from(["run", "run", "run", "table", "runs", "log", "retire", "report", "list", "schema", "bogus"])
+COMMANDS = st.sampled_from(
+    ["run", "run", "run", "table", "runs", "log", "retire", "predict", "report", "list", "schema", "bogus"]
+)
 COMMAND_LINES = st.tuples(COMMANDS, st.lists(WORDS, max_size=6))
 
 
@@ -500,6 +507,38 @@ def _all(samples: int) -> Any:
     return np.arange(samples)
 
 
+# --- kept models ----------------------------------------------------------------------------------------------------
+
+
+def _model() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(make_model("linear-regression"), Path(folder) / "model.safetensors")
+        return (Path(folder) / "model.safetensors").read_bytes()
+
+
+@st.composite
+def changed_models(draw: st.DrawFn) -> bytes:
+    """A model whose description says something else: other metadata, other tensors."""
+    content = _model()
+    length = int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    places = [header["__metadata__"], *(header[name] for name in header if name != "__metadata__"), header]
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.sampled_from(places))
+        key = draw(st.sampled_from([*place, "extra"]))
+        place[key] = draw(VALUES.map(str) | VALUES if place is places[0] else VALUES)
+    text = json.dumps(header, default=str).encode()
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+
+
+def try_model(ground: Ground, content: bytes) -> None:
+    """Plan a bench that starts from it."""
+    (ground.folder / "given" / "model.safetensors").write_bytes(content)
+    by = ["--backend", "reference", "--python", "reference=current"]
+    start = ["--from", "given/model.safetensors"]
+    ground.run("run", "linear-regression", *by, *start, "--dry-run", "--results", "other")
+
+
 # --- the list -------------------------------------------------------------------------------------------------------
 
 
@@ -517,7 +556,7 @@ class WayIn:
 def ways_in(store: bytes) -> list[WayIn]:
     """All of them; ``store`` is an intact one, to be changed."""
     return [
-        WayIn("experiment files, values changed", changed_experiments(), try_experiment, 0.25),
+        WayIn("experiment files, values changed", changed_experiments(), try_experiment, 0.2),
         WayIn(
             "experiment files, bytes changed", mutated([text for text, _ in VALID_EXPERIMENTS]), try_experiment, 0.15
         ),
@@ -528,6 +567,8 @@ def ways_in(store: bytes) -> list[WayIn]:
         WayIn("results of others, rows changed", changed_rows(), try_rows, 0.08),
         WayIn("results of others, bytes changed", mutated([store]), try_store, 0.02),
         WayIn("pictures", mutated(_pictures()), try_picture, 0.1),
+        WayIn("kept models, description changed", changed_models(), try_model, 0.03),
+        WayIn("kept models, bytes changed", mutated([_model()]), try_model, 0.02),
     ]
 
 
