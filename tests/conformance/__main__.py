@@ -14,7 +14,7 @@ from rich.text import Text
 
 from backends import environments
 from backends.environments import BackendFileError, EnvironmentFailed, Interpreters
-from benchmarks.cli import pythons_given
+from benchmarks.commands.options import pythons_given
 from benchmarks.errors import InputError
 from tests.conformance.kit import Kit, Report
 

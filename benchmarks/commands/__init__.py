@@ -1,0 +1,1 @@
+"""The commands of lockstep's command line."""
