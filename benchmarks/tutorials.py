@@ -31,14 +31,14 @@ PAGE = "tutorials.md"
 MODES = ("eager", "graph", "jit")
 """How the tutorials run PyTorch, MindSpore and JAX."""
 
-JUDGE_BUDGET = 200.0
+JUDGE_BUDGET = 100.0
 """Seconds that the reference may train for each tutorial: more than in a bench, which only wants to know enough."""
 
 LOG_EVERY = 100
 """Batches between two lines of progress, as in the tutorials."""
 
-MOVED_COPIES = 2
-"""Trainings from moved weights, where the reference could not follow to the end."""
+MOVED_COPIES = 1
+"""Trainings from moved weights, where the reference could not follow to the end: one more shows the size of it."""
 
 
 @dataclass(frozen=True)

@@ -87,5 +87,5 @@ def test_where_the_reference_cannot_follow_chaos_is_measured(tmp_path: Path, mon
     assert code == 0
     assert "of 410 steps; jax itself, from weights moved by one unit in the last place: 9" in text
     runs = Store(tmp_path).runs()
-    assert list(runs["weights_from"].str.contains("moved by one unit")) == [False, True, True]
-    assert runs["weights_hash"].nunique() == 3
+    assert list(runs["weights_from"].str.contains("moved by one unit")) == [False, True]
+    assert runs["weights_hash"].nunique() == 2
