@@ -1,0 +1,129 @@
+"""The README says the same in both languages, and every command in it exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from benchmarks.cli import app
+
+ROOT = Path(__file__).parents[1]
+ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
+COMMENT = re.compile(r"(^|\s+)# .*$", re.MULTILINE)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SESSION_COMMANDS = {"bench": "run", "tutorials": "tutorials", "report": "report"}
+"""The nox sessions that hand their arguments to a command of lockstep."""
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def prose(name: str) -> str:
+    """A README without its fenced blocks."""
+    return BLOCK.sub("", read(name))
+
+
+def heading_levels(name: str) -> list[int]:
+    return [len(marks) for marks in re.findall(r"^(#+) ", prose(name), re.MULTILINE)]
+
+
+def blocks(name: str) -> list[tuple[str, str]]:
+    """Language and content of every fenced block, without comments, except for output, which has none."""
+    return [
+        (language, content if language == "text" else COMMENT.sub("", content))
+        for language, content in BLOCK.findall(read(name))
+    ]
+
+
+def targets(name: str) -> list[tuple[str, str]]:
+    """Where links and pictures lead, in order; "!" marks a picture. The link to the other language is left out."""
+    found: list[tuple[str, str]] = re.findall(r"(!?)\[[^]]*\]\(([^)]+)\)", prose(name))
+    return [(mark, target) for mark, target in found if target not in (ENGLISH, CHINESE)]
+
+
+def rows(name: str) -> list[str]:
+    return [line for line in prose(name).splitlines() if line.startswith("|")]
+
+
+def numbers(row: str) -> list[str]:
+    return re.findall(r"\d+(?:[.,]\d+)*", row)
+
+
+def code(text: str) -> list[str]:
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+
+
+def commands() -> list[str]:
+    """Every command of the English README, comment and all: a comment may name further options."""
+    consoles = [content for language, content in BLOCK.findall(read(ENGLISH)) if language == "console"]
+    typed = [line.removeprefix("$ ") for content in consoles for line in content.splitlines()]
+    return typed + code(prose(ENGLISH))
+
+
+def of_nox() -> list[tuple[str, str]]:
+    """Every nox session that is named, and the command that names it."""
+    return [(name, command) for command in commands() for name in re.findall(r"nox -s (\S+)", COMMENT.sub("", command))]
+
+
+def of_lockstep() -> list[tuple[str, str]]:
+    """Every command of lockstep that is named, or reached through a nox session, and what was typed."""
+    typed = [(name, command) for command in commands() for name in re.findall(r"^(?:uv run )?lockstep (\S+)", command)]
+    reached = [(SESSION_COMMANDS[name], command) for name, command in of_nox() if name in SESSION_COMMANDS]
+    return typed + reached
+
+
+def options_of(command: str) -> set[str]:
+    """The options of a command of lockstep; raises KeyError if there is no such command."""
+    group = typer.main.get_group(app)
+    return {option for parameter in group.commands[command].params for option in parameter.opts} | {"--help"}
+
+
+def test_headings_have_the_same_levels_in_the_same_order() -> None:
+    assert heading_levels(CHINESE) == heading_levels(ENGLISH)
+
+
+def test_blocks_are_the_same_but_for_their_comments() -> None:
+    assert blocks(CHINESE) == blocks(ENGLISH)
+
+
+def test_the_same_names_are_set_in_code() -> None:
+    assert set(code(prose(CHINESE))) == set(code(prose(ENGLISH)))
+
+
+def test_links_and_pictures_lead_to_the_same_places() -> None:
+    assert targets(CHINESE) == targets(ENGLISH)
+
+
+@pytest.mark.parametrize("name", [ENGLISH, CHINESE])
+def test_links_and_pictures_lead_to_files_that_exist(name: str) -> None:
+    files = [target.partition("#")[0] for _, target in targets(name) if "://" not in target]
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
+def test_tables_hold_the_same_numbers() -> None:
+    assert [numbers(row) for row in rows(CHINESE)] == [numbers(row) for row in rows(ENGLISH)]
+
+
+def test_tables_hold_the_same_code() -> None:
+    assert [code(row) for row in rows(CHINESE)] == [code(row) for row in rows(ENGLISH)]
+
+
+@pytest.mark.parametrize(("name", "link"), [(ENGLISH, f"[简体中文]({CHINESE})"), (CHINESE, f"[English]({ENGLISH})")])
+def test_the_other_language_is_linked_under_the_title(name: str, link: str) -> None:
+    assert read(name).splitlines()[:3] == ["# lockstep", "", link]
+
+
+@pytest.mark.parametrize(("session", "command"), of_nox())
+def test_a_nox_session_exists(session: str, command: str) -> None:
+    sessions = re.findall(r"^@nox\.session.*\ndef (\w+)", read("noxfile.py"), re.MULTILINE)
+    assert session in sessions, command
+
+
+@pytest.mark.parametrize(("name", "command"), of_lockstep())
+def test_a_command_of_lockstep_exists_and_knows_its_options(name: str, command: str) -> None:
+    used = set(re.findall(r"(?<!\S)--[a-z][\w-]*", command))
+    assert used <= options_of(name), command
