@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from backends.contract import Parameters, model_to_json
 from benchmarks.auditing import audit
 from benchmarks.conversation import Conversation
-from benchmarks.data.cache import SPLITS, Split
+from benchmarks.data.cache import SPLITS
 from benchmarks.data.spec import LinearRegression
+from benchmarks.evaluation import Evaluation
 from benchmarks.keeping import Keeper
 from benchmarks.materials import hash_arrays
 from benchmarks.plan import Cell
-from benchmarks.scoring import Score, confusion, is_better, line_errors, score
+from benchmarks.scoring import line_errors
 from benchmarks.timing import LONGEST_CALL, TimedWindows
 from benchmarks.worker_process import WorkerError, WorkerProcess
 from results.audit import Audit, continue_from
@@ -101,7 +102,7 @@ class CellRun:
         self._cache: Path
         self._cache_was_empty = True
         self._losses: list[NDArray[np.float32]] = []
-        self._predict_rates: list[float] = []
+        self._evaluation: Evaluation
 
     @property
     def alive(self) -> bool:
@@ -146,6 +147,7 @@ class CellRun:
             return
         batch_size = self.cell.materials.experiment.batch_size
         self._conversation = Conversation(worker, self.record, batch_size, self._session_start)
+        self._evaluation = Evaluation(self._conversation, self.cell.materials, self.record)
         self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps, launch.processors)
         self._alive = True
 
@@ -171,7 +173,7 @@ class CellRun:
         ask("put", "order", batches=str(materials.batches), last_batches=str(materials.last_batches))
         judged = {"features": str(materials.judged_features), "labels": str(materials.judged_labels)}
         ask("ladder", "put", name="judged", chunk=PREDICTION_CHUNK, **judged)
-        self._evaluate(Epoch(0))  # if a prediction is compiled, this one is
+        self._evaluation.after(Epoch(0))  # if a prediction is compiled, this one is
         self._evidence["logits"] = self._judged_outputs()
 
     @_ends_on_failure
@@ -191,7 +193,7 @@ class CellRun:
             if materials.last_batch:
                 losses, seconds = self._conversation.train_last(epoch - 1, materials.last_batch)
                 weighted_loss += self._keep(losses, seconds, materials.last_batch)
-            self._evaluate(Epoch(epoch, train_loss=weighted_loss / materials.data.sizes["train"]))
+            self._evaluation.after(Epoch(epoch, train_loss=weighted_loss / materials.data.sizes["train"]))
             if self._keeper:
                 self._keeper.after_epoch(self.record, epoch, self._parameters)
             self._progress(self)
@@ -349,9 +351,7 @@ class CellRun:
             record.train_samples_per_second = float(np.median([window.samples / window.seconds for window in kept]))
             record.gflops = record.train_samples_per_second / (record.batch_size or 1) * (record.step_flops or 0) / 1e9
             record.cpu_per_wall = self._windows.cpu_seconds / sum(window.seconds for window in timed)
-        # The first prediction holds the compilation.
-        if len(self._predict_rates) > 1:
-            record.predict_samples_per_second = float(np.median(self._predict_rates[1:]))
+        record.predict_samples_per_second = self._evaluation.samples_per_second
 
     def _keep_phases(self) -> None:
         """Write the seconds of each phase into its column; timed windows before the steady part were warm-up."""
@@ -374,40 +374,6 @@ class CellRun:
         expected = self._judgement.losses
         self.record.reference_losses = np.stack([expected.values, expected.tolerance], axis=1)
         return rungs
-
-    def _evaluate(self, row: Epoch) -> None:
-        """Score the validation and the test set, and add the epoch's row."""
-        training = [window for window in self.record.window_rows if window.kind == "training"]
-        row.train_seconds = sum(window.seconds for window in training if window.turn == row.epoch)
-        row.elapsed_seconds = sum(window.seconds for window in training)
-        for split in SPLITS[1:]:
-            if self.cell.materials.data.sizes[split]:
-                result = self._predict(split)
-                setattr(row, f"{split}_loss", result.loss)
-                setattr(row, f"{split}_accuracy", result.accuracy)
-        self.record.epoch_rows.append(row)
-        if row.epoch and row.validation_loss is not None:
-            best = self.record.epoch_rows[self.record.best_epoch or row.epoch]
-            if best is row or is_better(row, best):
-                self.record.best_epoch = row.epoch
-        target, reached = self.record.target_accuracy, row.test_accuracy
-        if target is not None and reached is not None and reached >= target and self.record.seconds_to_target is None:
-            self.record.seconds_to_target = row.elapsed_seconds
-        for column in ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"):
-            setattr(self.record, column, getattr(row, column))
-
-    def _predict(self, split: Split) -> Score:
-        answer = self._conversation.ask("evaluate", "predict", name=split)
-        (outputs,) = answer.arrays
-        labels = np.load(self.cell.materials.data.labels(split), mmap_mode="r", allow_pickle=False)
-        expected = (len(labels), self.cell.materials.outputs)
-        if outputs.shape != expected:
-            raise WorkerError("failed", f"predict returned outputs of shape {outputs.shape}, not {expected}")
-        if split == "test":
-            self._predict_rates.append(len(labels) / answer.seconds)
-            if self.cell.materials.experiment.loss == "cross-entropy":
-                self.record.confusion = confusion(outputs, labels)
-        return score(outputs, labels, self.cell.materials.experiment.loss)
 
 
 def _has_files(folder: Path) -> bool:
