@@ -37,8 +37,7 @@ JUDGE_BUDGET = 100.0
 LOG_EVERY = 100
 """Batches between two lines of progress, as in the tutorials."""
 
-MOVED_COPIES = 1
-"""Trainings from moved weights, where the reference could not follow to the end: one more shows the size of it."""
+MOVED = "weights moved by one unit in the last place"
 
 
 @dataclass(frozen=True)
@@ -126,108 +125,113 @@ TUTORIALS = (
 )
 
 
-def run_tutorials(
-    names: Sequence[str], modes: Sequence[str], pythons: dict[str, str], results: Path, console: Console
-) -> int:
-    """Run tutorials by the names of their experiments, or all; print and write the table; return the exit code."""
-    known = [name for tutorial in TUTORIALS for name in tutorial.experiments]
-    for name in names:
-        if name not in known:
-            raise InputError(f"tutorials {name}: there is none of this name; there are {', '.join(known)}")
-    asked = [tutorial for tutorial in TUTORIALS if not names or {*tutorial.experiments} & {*names}]
-    interpreters = Interpreters(pythons, console.print)
-    chosen: dict[Tutorial, str] = {}
-    missing: dict[Tutorial, str] = {}
-    for tutorial in asked:
-        name, reason = _with_data(tutorial, names, interpreters)
-        if name:
-            chosen[tutorial] = name
-        else:
-            missing[tutorial] = reason
-    before = set(Store(results).runs()["run"])
-    codes = [_train(list(chosen.values()), modes, pythons, results, console)] if chosen else []
-    if machine.gpu_names() and (on_gpu := [name for name in chosen.values() if name.startswith("cifar10")]):
-        codes.append(_train(on_gpu, modes, pythons, results, console, device="gpu"))
-    store = Store(results)
-    runs = store.runs()
-    # Sessions of this call, with what they had from before if they were continued.
-    sessions = runs.loc[~runs["run"].isin(before), "session"]
-    runs = runs[runs["session"].isin(sessions) & runs["retired"].eq("")]
-    good = runs[runs["status"] == "ok"]
-    chaos = {str(name): _chaos(own, pythons, results, console) for name, own in good.groupby("experiment", sort=False)}
-    lines = _table(chosen, runs, store.epochs(), chaos)
-    for tutorial, reason in missing.items():
-        lines.append(f"- {tutorial.title} was not run: {reason}{tutorial.remedy}.")
-    text = "\n".join(lines) + "\n"
-    results.mkdir(parents=True, exist_ok=True)
-    tables.write_text(text, results / PAGE)
-    console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"tutorials: {results / PAGE}", markup=False, highlight=False, soft_wrap=True)
-    return max([*codes, int(bool(missing))])
+@dataclass(frozen=True)
+class Course:
+    """Where tutorials are run: interpreters, as ``bench`` takes them, the results folder, and where to tell."""
+
+    pythons: dict[str, str]
+    results: Path
+    console: Console
+
+    def run(self, names: Sequence[str], modes: Sequence[str]) -> int:
+        """Run tutorials by the names of their experiments, or all; print and write the table; return the exit code."""
+        known = [name for tutorial in TUTORIALS for name in tutorial.experiments]
+        for name in names:
+            if name not in known:
+                raise InputError(f"tutorials {name}: there is none of this name; there are {', '.join(known)}")
+        chosen, missing = self._choose(names)
+        before = set(Store(self.results).runs()["run"])
+        codes = [self._train(list(chosen.values()), modes)] if chosen else []
+        if machine.gpu_names() and (on_gpu := [name for name in chosen.values() if name.startswith("cifar10")]):
+            codes.append(self._train(on_gpu, modes, device="gpu"))
+        runs = Store(self.results).runs()
+        # Sessions of this call, with what they had from before if they were continued.
+        sessions = runs.loc[~runs["run"].isin(before), "session"]
+        self.tell(chosen, missing, runs[runs["session"].isin(sessions) & runs["retired"].eq("")])
+        return max([*codes, int(bool(missing))])
+
+    def tell(self, chosen: dict[Tutorial, str], missing: dict[Tutorial, str], runs: pd.DataFrame) -> None:
+        """Print and write the table of these runs, and what was not run."""
+        good = runs[runs["status"] == "ok"]
+        chaos = {str(name): self._chaos(own) for name, own in good.groupby("experiment", sort=False)}
+        lines = _table(chosen, runs, Store(self.results).epochs(), chaos)
+        for tutorial, reason in missing.items():
+            lines.append(f"- {tutorial.title} was not run: {reason}{tutorial.remedy}.")
+        text = "\n".join(lines) + "\n"
+        self.results.mkdir(parents=True, exist_ok=True)
+        tables.write_text(text, self.results / PAGE)
+        self.console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"tutorials: {self.results / PAGE}", markup=False, highlight=False, soft_wrap=True)
+
+    def _choose(self, names: Sequence[str]) -> tuple[dict[Tutorial, str], dict[Tutorial, str]]:
+        """Return the experiment of each tutorial whose data can be prepared, and of the others the reason."""
+        chosen: dict[Tutorial, str] = {}
+        missing: dict[Tutorial, str] = {}
+        interpreters = Interpreters(self.pythons, self.console.print)
+        for tutorial in TUTORIALS:
+            asked = [name for name in tutorial.experiments if not names or name in names]
+            reasons = []
+            for name in asked:
+                try:
+                    _prepare(name, interpreters)
+                except DataError as error:
+                    reasons.append(str(error))
+                else:
+                    chosen[tutorial] = name
+                    break
+            if len(reasons) == len(asked) > 0:
+                missing[tutorial] = "; and ".join(reasons)
+        return chosen, missing
+
+    def _train(
+        self,
+        names: Sequence[str],
+        modes: Sequence[str],
+        device: str = "cpu",
+        backends: Sequence[str] = (),
+        start: Start | None = None,
+    ) -> int:
+        selection = Selection(names, backends, modes, device, start=start)
+        options = Options(
+            repeats=1, judge_budget=JUDGE_BUDGET, log_every=LOG_EVERY, keep_models=True, command="lockstep tutorials"
+        )
+        return bench(selection, options, self.pythons, self.results, self.console)
+
+    def _chaos(self, runs: pd.DataFrame) -> str:
+        """Say how far test accuracies may be apart although the work is equal.
+
+        If the reference trained to the end, it says so itself. Else the fastest framework is trained again, from
+        weights that are moved by one unit in the last place: what becomes of that is nobody's fault.
+        """
+        run = runs.sort_values("train_samples_per_second").iloc[-1]
+        steps, judged = int(run["epochs"] * run["steps_per_epoch"]), int(run["judged_steps"])
+        if judged == steps:
+            (rung,) = (rung for rung in run["ladder"] if rung["name"] == "test accuracy")
+            allowed = f", accuracy within {rung['tolerance']:.1%}" if rung["tolerance"] else ""
+            return f"all {steps:,} steps{allowed}"
+        experiment = experiments.load(experiments.find(run["experiment"]))
+        weights_seed, _ = np.random.SeedSequence(experiment.seed).spawn(2)
+        drawn = initial_parameters(experiment.model, np.random.default_rng(weights_seed))
+        start = Start(MOVED, moved(drawn, np.random.default_rng(0)))
+        self._train([run["experiment"]], [run["mode"]], run["device"], [run["backend"]], start)
+        again = Store(self.results).runs()
+        again = again[again["weights_from"].eq(MOVED) & again["experiment"].eq(run["experiment"])]
+        loss, accuracy = again.iloc[-1][["test_loss", "test_accuracy"]]
+        return (
+            f"{judged:,} of {steps:,} steps; {run['backend']} itself from {MOVED}: {accuracy:.2%}, loss {loss:.4f}; "
+            f"before {run['test_accuracy']:.2%}, loss {run['test_loss']:.4f}"
+        )
 
 
-def _with_data(tutorial: Tutorial, names: Sequence[str], interpreters: Interpreters) -> tuple[str, str]:
-    """Return the first experiment whose data can be prepared, or the reasons why none can."""
-    reasons = []
-    for name in tutorial.experiments:
-        if names and name not in names:
-            continue
-        path = experiments.find(name)
-        experiment = experiments.load(path)
-        try:
-            prepare(
-                experiment.data,
-                experiment.validation,
-                path.parent,
-                torchvision_python=lambda: interpreters.path(environments.find("pytorch")),
-            )
-        except DataError as error:
-            reasons.append(str(error))
-        else:
-            return name, ""
-    return "", "; and ".join(reasons)
-
-
-def _train(
-    names: Sequence[str],
-    modes: Sequence[str],
-    pythons: dict[str, str],
-    results: Path,
-    console: Console,
-    device: str = "cpu",
-    backends: Sequence[str] = (),
-    start: Start | None = None,
-) -> int:
-    selection = Selection(names, backends, modes, device, start=start)
-    options = Options(repeats=1, judge_budget=JUDGE_BUDGET, log_every=LOG_EVERY, keep_models=True, command="tutorials")
-    return bench(selection, options, pythons, results, console)
-
-
-def _chaos(runs: pd.DataFrame, pythons: dict[str, str], results: Path, console: Console) -> str:
-    """Say how far test accuracies may be apart although the work is equal.
-
-    If the reference trained to the end, it says so itself. Else the first framework is trained again, from weights that
-    are moved by one unit in the last place: what becomes of that is nobody's fault.
-    """
-    first = runs.iloc[0]
-    steps = int(first["epochs"] * first["steps_per_epoch"])
-    judged = f"{int(first['judged_steps'] or 0):,} of {steps:,} steps"
-    if first["judged_steps"] == steps:
-        (rung,) = [rung for rung in first["ladder"] if rung["name"] == "test accuracy"] or [None]
-        allowed = f", accuracy within {rung['tolerance']:.1%}" if rung and rung["tolerance"] else ""
-        return f"all {steps:,} steps{allowed}"
-    experiment = experiments.load(experiments.find(first["experiment"]))
-    weights_seed, _ = np.random.SeedSequence(experiment.seed).spawn(2)
-    drawn = initial_parameters(experiment.model, np.random.default_rng(weights_seed))
-    for copy in range(MOVED_COPIES):
-        label = f"drawn weights moved by one unit in the last place, copy {copy + 1}"
-        start = Start(label, moved(drawn, np.random.default_rng(copy)))
-        _train([first["experiment"]], [first["mode"]], pythons, results, console, "cpu", [first["backend"]], start)
-    again = Store(results).runs()
-    again = again[again["weights_from"].str.startswith("drawn weights moved") & again["status"].eq("ok")]
-    reached = again.loc[again["experiment"] == first["experiment"], "test_accuracy"].tail(MOVED_COPIES)
-    accuracies = ", ".join(f"{accuracy:.2%}" for accuracy in reached)
-    return f"{judged}; {first['backend']} itself, from weights moved by one unit in the last place: {accuracies}"
+def _prepare(name: str, interpreters: Interpreters) -> None:
+    path = experiments.find(name)
+    experiment = experiments.load(path)
+    prepare(
+        experiment.data,
+        experiment.validation,
+        path.parent,
+        torchvision_python=lambda: interpreters.path(environments.find("pytorch")),
+    )
 
 
 def _table(chosen: dict[Tutorial, str], runs: pd.DataFrame, epochs: pd.DataFrame, chaos: dict[str, str]) -> list[str]:

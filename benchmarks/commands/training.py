@@ -19,7 +19,7 @@ from benchmarks.errors import InputError
 from benchmarks.kept_models import find_model
 from benchmarks.materials import Start
 from benchmarks.session import REPEATS, Options
-from benchmarks.tutorials import MODES, run_tutorials
+from benchmarks.tutorials import MODES, Course
 from results.statistics import BASELINE
 
 SHOWN_CLASSES = 10
@@ -218,4 +218,4 @@ def tutorials(
     Exit code: 0 if all were run and all is ok, 1 if data is missing or a run failed, 2 for bad input.
     """
     pythons = pythons_given(python or [], [])
-    raise typer.Exit(run_tutorials(names or (), mode or MODES, pythons, results, Console()))
+    raise typer.Exit(Course(pythons, results, Console()).run(names or (), mode or MODES))
