@@ -66,6 +66,8 @@ def _ends_on_failure(
         try:
             method(run, *args, **kwargs)
         except WorkerError as error:
+            if error.status == "diverged":
+                run.judge_so_far()
             run.end(error.status, str(error))
 
     return guarded
@@ -242,6 +244,13 @@ class CellRun:
             self._alive = False
             self._conversation.worker.kill()
 
+    def judge_so_far(self) -> None:
+        """Walk the ladder of a training that got past the judged steps and then diverged: its work may be equal."""
+        if "trained_logits" in self._evidence:
+            self.record.losses = np.concatenate(self._losses)
+            rungs = self._climb()
+            self.record.comparable = None if rungs[-1].holds else False
+
     def end(self, status: Status, reason: str) -> None:
         """End the run and its worker, if it has one."""
         self.record.status, self.record.reason = status, reason
@@ -362,12 +371,16 @@ class CellRun:
             setattr(self.record, f"{phase}_seconds", value + shift)
 
     def _walk(self, shown: Audit) -> list[Rung]:
-        """Compare what the run showed with the judgement, and keep the result in the record."""
+        """Compare what the run showed with the judgement, audit it, and keep the result in the record."""
+        rungs = self._climb(shown)
+        self.record.comparable = rungs[-1].holds
+        return rungs
+
+    def _climb(self, shown: Audit | None = None) -> list[Rung]:
         rungs = walk(Evidence(losses=self.record.losses, **self._evidence), self._judgement)
-        if rungs[-1].holds:
+        if shown and rungs[-1].holds:
             continuation = continue_from(self.cell.materials.case(self.cell.precision), shown, AUDIT_BUDGET)
             rungs.append(after_the_last_epoch(shown, continuation))
-        self.record.comparable = rungs[-1].holds
         self.record.rung = "" if rungs[-1].holds else rungs[-1].name
         self.record.ladder = [asdict(rung) for rung in rungs]
         self.record.judged_steps = self._judgement.steps

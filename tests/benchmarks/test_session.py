@@ -117,6 +117,24 @@ def test_models_that_cannot_be_written_fail_the_run(results: Path) -> None:
     assert "models cannot be kept" in str(row["reason"])
 
 
+def test_what_was_trained_before_a_divergence_is_judged(results: Path, write_backend) -> None:
+    late = """
+    trained = 0
+
+    def synchronize(self, handle):
+        losses = super().synchronize(handle)
+        self.trained += len(losses)
+        return losses if self.trained <= 41 else losses * np.nan
+    """
+    options = Options(1, peaks=False, turns=0, judge_budget=1e-9)
+    assert run(results, [str(write_backend("late", late))], options=options, overrides={"epochs": 2}) == SOME_FAILED
+    row = rows(results).loc["late"]
+    assert row["status"] == "diverged"
+    assert row["judged_steps"] == 4
+    assert all(rung["figure"] <= rung["tolerance"] for rung in row["ladder"])
+    assert pd.isna(row["comparable"]), "its work was equal, its speed is not to be compared"
+
+
 def test_progress_can_be_a_line_every_so_many_batches_and_every_epoch(results: Path) -> None:
     options = Options(1, peaks=False, turns=0, log_every=100)
     assert run(results, ["reference"], options=options, overrides={"epochs": 2, "batch_size": 8}) == OK

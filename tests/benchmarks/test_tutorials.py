@@ -11,7 +11,16 @@ from rich.console import Console
 
 from benchmarks import experiment as experiments
 from benchmarks import tutorials
-from benchmarks.tutorials import TUTORIALS, Course, Tutorial, best_accuracy, final_accuracy, half_losses, over_fitting
+from benchmarks.tutorials import (
+    TUTORIALS,
+    Course,
+    Tutorial,
+    _told,
+    best_accuracy,
+    final_accuracy,
+    half_losses,
+    over_fitting,
+)
 from results.store import Store
 
 RUN = pd.Series({"test_accuracy": 0.6, "test_loss": 1.2, "best_epoch": 1, "weight_error": 0.0004, "bias_error": 0.002})
@@ -87,5 +96,12 @@ def test_where_the_reference_cannot_follow_chaos_is_measured(tmp_path: Path, mon
     assert code == 0
     assert "of 410 steps; jax itself from weights moved by one unit in the last place: 9" in text
     runs = Store(tmp_path).runs()
-    assert list(runs["weights_from"]) == ["", tutorials.MOVED]
-    assert runs["weights_hash"].nunique() == 2
+    assert list(runs["weights_from"]) == ["", f"{tutorials.MOVED}, copy 1", f"{tutorials.MOVED}, copy 2"]
+    assert runs["weights_hash"].nunique() == 3
+
+
+def test_a_training_that_diverged_is_told_with_what_it_reached_before() -> None:
+    diverged = pd.Series({**RUN, "run": "r", "status": "diverged", "reason": "the training loss is nan at step 9"})
+    text = _told(best_accuracy, diverged, EPOCHS.assign(run="r"))
+    assert text.startswith("66.00% after epoch 2;")
+    assert text.endswith("; then diverged: the training loss is nan at step 9")
