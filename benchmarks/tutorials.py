@@ -201,7 +201,7 @@ class Course:
         options = Options(
             repeats=1,
             turns=0,
-            judge_budget=JUDGE_BUDGET,
+            judge_budget=Options.judge_budget if start else JUDGE_BUDGET,
             peaks=False,
             log_every=LOG_EVERY,
             keep_models=True,
