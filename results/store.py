@@ -25,7 +25,11 @@ FORMAT = 2
 """Raise it whenever a table is added or changed, and say in ``_writing`` how an older store gets there."""
 
 COLUMNS = [item.name for item in fields(Run) if item.name not in DETAILS]
-_DEFAULTS = {item.name: item.default for item in fields(Run) if item.name in COLUMNS and item.default is not MISSING}
+_DEFAULTS = {
+    item.name: item.default_factory() if item.default_factory is not MISSING else item.default
+    for item in fields(Run)
+    if item.name in COLUMNS and (item.default, item.default_factory) != (MISSING, MISSING)
+}
 """What a column holds in rows that are older than it."""
 _HINTS = get_type_hints(Run)
 _FIELDS: Any = {name: (_HINTS[name], ...) for name in COLUMNS}

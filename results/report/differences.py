@@ -115,7 +115,7 @@ def _accuracy(runs: pd.DataFrame) -> str:
 
 def _differs(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[str]:
     for column, name in SAME.items():
-        values = [", ".join(dict.fromkeys(runs[column].astype(str))) for runs in (first, second)]
+        values = [", ".join(dict.fromkeys(map(str, runs[column]))) for runs in (first, second)]
         if values[0] != values[1]:
             short = [value[:8] if column.endswith("_hash") else value for value in values]
             yield f"{name}: {short[0]} against {short[1]}"
