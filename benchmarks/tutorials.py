@@ -67,7 +67,7 @@ def final_accuracy(run: pd.Series, epochs: pd.DataFrame) -> str:
 def best_accuracy(run: pd.Series, epochs: pd.DataFrame) -> str:
     """The same, and the highest test accuracy after any epoch."""
     accuracies = epochs.set_index("epoch")["test_accuracy"]
-    return f"{accuracies.max():.2%} after epoch {accuracies.idxmax()}; at the end {final_accuracy(run, epochs)}"
+    return f"{accuracies.max():.2%} after epoch {accuracies.idxmax()}; last {final_accuracy(run, epochs)}"
 
 
 def over_fitting(run: pd.Series, epochs: pd.DataFrame) -> str:

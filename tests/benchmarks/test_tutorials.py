@@ -50,7 +50,7 @@ def test_every_tutorial_is_an_experiment_that_says_so() -> None:
 
 def test_what_is_reached_is_told_in_the_tutorials_terms() -> None:
     assert final_accuracy(RUN, EPOCHS) == "60.00%, loss 1.2000"
-    assert best_accuracy(RUN, EPOCHS) == "66.00% after epoch 2; at the end 60.00%, loss 1.2000"
+    assert best_accuracy(RUN, EPOCHS) == "66.00% after epoch 2; last 60.00%, loss 1.2000"
     assert half_losses(RUN, EPOCHS) == "loss 0.03, 0.0001, 5e-05; w off by 0.0004, b by 0.002"
     assert over_fitting(RUN, EPOCHS) == (
         "validation loss 1.000 after epoch 2, 1.600 at the end, training loss 0.800 and 0.300; "
