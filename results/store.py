@@ -194,7 +194,7 @@ class Store:
     def _checked(self, number: int, document: Any) -> dict[str, Any]:
         """Read a run's document; raises StoreError if it is none: a store from elsewhere may hold anything."""
         try:
-            values: dict[str, Any] = _Document.model_validate({**_DEFAULTS, **json.loads(document)}).model_dump()
+            values: dict[str, Any] = _Document.model_validate({**_DEFAULTS, **_parsed(document)}).model_dump()
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where, what = ".".join(map(str, first["loc"])), f"{first['msg']}, but it is {first['input']!r:.60}"
@@ -250,6 +250,14 @@ class Store:
                 wrong = table.loc[~right, column].iloc[0]
                 raise StoreError(f"{self.path}: {name}.{column}: {wrong!r:.60} is no {'text' if text else 'number'}")
         return table
+
+
+def _parsed(document: str) -> Any:
+    """Read the JSON of a row; half of a surrogate pair is no text that could be written, and "?" takes its place."""
+    values = json.loads(document)
+    if "\\ud" in document.lower():
+        values = json.loads(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))
+    return values
 
 
 def _insert(table: str, columns: list[str]) -> str:

@@ -67,6 +67,20 @@ def test_losses_that_are_objects_are_not_read(tmp_path: Path) -> None:
         store.steps()
 
 
+def test_text_that_no_file_could_hold_is_made_one_that_can(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(a_run("r1", reason="half a pair: \ud800, a whole one: \U0001f600"))
+    assert store.runs()["reason"].iloc[0] == "half a pair: ?, a whole one: \U0001f600"
+
+
+def test_a_row_that_is_older_than_a_column_has_its_default(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(a_run("r1"))
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE runs SET document = json_remove(document, '$.models', '$.weights_from')")
+    assert store.runs()[["models", "weights_from"]].to_dict("records") == [{"models": {}, "weights_from": ""}]
+
+
 def test_a_run_is_added_whole_or_not_at_all(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append(a_run("r1"))
