@@ -15,11 +15,10 @@ from backends.contract import Precision
 from backends.environments import BackendFile, Interpreters
 from benchmarks import experiment as experiments
 from benchmarks import machine
-from benchmarks.data import prepare
 from benchmarks.errors import InputError
 from benchmarks.experiment import Experiment
 from benchmarks.kept_models import MODELS
-from benchmarks.materials import Materials, Start, draw
+from benchmarks.materials import Materials, Start, draw, prepare_data
 from benchmarks.plan import Cell
 from benchmarks.preview import PlannedComparison, Preview
 from benchmarks.progress import TerminalProgress
@@ -219,12 +218,7 @@ def _materials(
     for number, variant in enumerate(variants):
         path, experiment = variant.path, variant.experiment
         threads = _threads(variant, selection)
-        data = prepare(
-            experiment.data,
-            experiment.validation,
-            path.parent,
-            torchvision_python=lambda: interpreters.path(environments.find("pytorch")),
-        )
+        data = prepare_data(experiment, path.parent, interpreters)
         if data.classes:
             try:
                 experiment.check_outputs(len(data.classes))

@@ -13,13 +13,14 @@ from typing import Any, Concatenate, ParamSpec
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.contract import Parameters, model_to_json
+from backends.contract import Parameters
 from benchmarks.auditing import audit
 from benchmarks.conversation import Conversation
 from benchmarks.data.cache import SPLITS
 from benchmarks.data.spec import LinearRegression
 from benchmarks.evaluation import Evaluation
 from benchmarks.keeping import Keeper
+from benchmarks.loading import load
 from benchmarks.materials import hash_arrays
 from benchmarks.plan import Cell
 from benchmarks.scoring import line_errors
@@ -282,27 +283,23 @@ class CellRun:
 
     def _load(self) -> None:
         """Load on the device that was asked for; "auto" is the GPU where the backend finds one, else the CPU."""
-        materials = self.cell.materials
-        candidates = self.cell.backend.candidates(self.cell.device)
-        for device in candidates:
-            self.record.device = device
-            try:
-                self._conversation.ask(
-                    "load",
-                    "load",
-                    model=model_to_json(materials.model),
-                    loss=materials.experiment.loss,
-                    sgd=asdict(materials.sgd),
-                    parameters=str(materials.parameters),
-                    device=device,
-                    mode=self.cell.mode,
-                    input=materials.experiment.input,
-                    precision=self.cell.precision,
-                )
-                return
-            except WorkerError as error:
-                if error.status != "unavailable" or device == candidates[-1]:
-                    raise
+        cell, materials = self.cell, self.cell.materials
+
+        def ask(**job: Any) -> None:
+            self.record.device = job["device"]
+            self._conversation.ask("load", "load", **job)
+
+        load(
+            ask,
+            cell.backend.candidates(cell.device),
+            materials.model,
+            materials.experiment.loss,
+            materials.sgd,
+            materials.parameters,
+            cell.mode,
+            materials.experiment.input,
+            cell.precision,
+        )
 
     def _describe(self) -> None:
         """Keep the versions and settings that are in force."""

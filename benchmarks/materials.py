@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from backends import contract
-from benchmarks.data import PreparedData
+from backends import contract, environments
+from backends.environments import Interpreters
+from benchmarks.data import PreparedData, prepare
 from benchmarks.errors import InputError
 from benchmarks.experiment import Experiment
 from benchmarks.model import build_model, initial_parameters
@@ -114,6 +115,27 @@ class Materials:
         return self.full_steps + (self.last_batch > 0)
 
 
+def prepare_data(experiment: Experiment, folder: Path, interpreters: Interpreters) -> PreparedData:
+    """Prepare an experiment's data set, unless that was done; relative paths start at ``folder``. Raises DataError."""
+    return prepare(
+        experiment.data,
+        experiment.validation,
+        folder,
+        torchvision_python=lambda: interpreters.path(environments.find("pytorch")),
+    )
+
+
+def draw_parameters(experiment: Experiment) -> contract.Parameters:
+    """Draw the initial weights from the experiment's seed."""
+    return initial_parameters(experiment.model, _generators(experiment)[0])
+
+
+def _generators(experiment: Experiment) -> tuple[np.random.Generator, np.random.Generator]:
+    """Of the weights and of the batches: two independent streams, so that another model has the same batches."""
+    weights, order = np.random.SeedSequence(experiment.seed).spawn(2)
+    return np.random.default_rng(weights), np.random.default_rng(order)
+
+
 def draw(
     name: str,
     experiment: Experiment,
@@ -130,13 +152,11 @@ def draw(
     """
     samples, batch_size, epochs = data.sizes["train"], experiment.batch_size, experiment.epochs
     check_size(name, experiment, samples)
-    # Two independent streams, so that a change of the model leaves the batches as they are.
-    weights_seed, order_seed = np.random.SeedSequence(experiment.seed).spawn(2)
-    parameters = initial_parameters(experiment.model, np.random.default_rng(weights_seed))
+    generator = _generators(experiment)[1]
+    parameters = draw_parameters(experiment)
     if start:
         _need_same_shapes(name, parameters, start)
         parameters = start.parameters
-    generator = np.random.default_rng(order_seed)
     order = np.stack([generator.permutation(samples) for _ in range(epochs)]).astype(np.int64)
     full_steps, last_batch = divmod(samples, batch_size)
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,18 +11,20 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from backends.contract import SGD, Linear, Model, model_to_json
+from backends.contract import SGD, Linear, Model
 from backends.environments import BackendFile
 from benchmarks import machine
 from benchmarks.cell_run import Launch
 from benchmarks.flops import step_flops
+from benchmarks.loading import load
 from benchmarks.model import initial_parameters
 from benchmarks.worker_process import WorkerError, WorkerProcess
 from results.record import Run
@@ -174,7 +176,7 @@ def _product_peak(worker: WorkerProcess, contestant: Contestant, folder: Path) -
     try:
         for size in SIZES:
             files = _write(folder / str(size), size)
-            device = _load(worker, contestant, size, files, contestant.backend.candidates(contestant.device))
+            device = _load(worker, contestant, size, files)
             seconds, processors = _fastest_step(worker, size, files)
             gflops = step_flops(_model(size), size) / seconds / 1e9
             if best.gflops is None or gflops > best.gflops:
@@ -207,28 +209,18 @@ def _write(folder: Path, size: int) -> Path:
     return folder
 
 
-def _load(worker: WorkerProcess, contestant: Contestant, size: int, files: Path, devices: Sequence[str]) -> str:
+def _load(worker: WorkerProcess, contestant: Contestant, size: int, files: Path) -> str:
     """Load the model on the first of the devices that is available, and return which one that is."""
-    device, *others = devices
-    # An instance of a backend is loaded once: this makes another one, with the framework already there.
-    worker.ask("import", file=str(contestant.backend.path))
-    try:
-        worker.ask(
-            "load",
-            model=model_to_json(_model(size)),
-            loss="mean-squared-error",
-            sgd=asdict(SGD(learning_rate=1e-3, momentum=0.0, nesterov=False, weight_decay=0.0)),
-            parameters=str(files / "parameters.safetensors"),
-            device=device,
-            mode=contestant.mode,
-            input="resident",
-            precision="float32",
-        )
-    except WorkerError as error:
-        if others and error.status == "unavailable":
-            return _load(worker, contestant, size, files, others)
-        raise
-    return device
+
+    def ask(**job: Any) -> None:
+        # An instance of a backend is loaded once: this makes another one, with the framework already there.
+        worker.ask("import", file=str(contestant.backend.path))
+        worker.ask("load", **job)
+
+    sgd = SGD(learning_rate=1e-3, momentum=0.0, nesterov=False, weight_decay=0.0)
+    devices = contestant.backend.candidates(contestant.device)
+    file = files / "parameters.safetensors"
+    return load(ask, devices, _model(size), "mean-squared-error", sgd, file, contestant.mode)
 
 
 def _fastest_step(worker: WorkerProcess, size: int, files: Path) -> tuple[float, float]:

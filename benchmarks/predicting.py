@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from backends import environments
-from backends.contract import SGD, model_to_json
+from backends.contract import SGD
 from backends.environments import BackendFile, Interpreters
 from benchmarks import experiment as experiments
 from benchmarks import machine
 from benchmarks.cell_run import PREDICTION_CHUNK
-from benchmarks.data import normalised, prepare
+from benchmarks.data import normalised
 from benchmarks.data.pictures import read_picture
 from benchmarks.data.spec import ImageData
 from benchmarks.errors import InputError
 from benchmarks.kept_models import KeptModel
+from benchmarks.loading import load
+from benchmarks.materials import prepare_data
 from benchmarks.scoring import Score, score
 from benchmarks.worker_process import WorkerError, WorkerProcess
 
@@ -47,15 +49,15 @@ class Predictor:
         ``labels`` are put beside them, as the contract of a backend wants it, and not looked at. Raises InputError if
         the backend cannot do it here.
         """
-        with tempfile.TemporaryDirectory(prefix="lockstep-") as scratch, self._worker(Path(scratch)) as worker:
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="lockstep-") as scratch, self._worker(Path(scratch)) as worker:
                 worker.hello()
                 worker.ask("import", file=str(self.backend.path))
                 self._load(worker, Path(scratch) / "parameters.safetensors")
                 worker.ask("put", name="asked", features=str(features), labels=str(labels), chunk=PREDICTION_CHUNK)
                 (outputs,) = worker.ask("predict", name="asked").arrays
-            except WorkerError as error:
-                raise InputError(f"predict: {self.backend.name} {self.mode}: {error}") from None
+        except WorkerError as error:
+            raise InputError(f"predict: {self.backend.name} {self.mode}: {error}") from None
         return outputs
 
     @contextmanager
@@ -71,27 +73,11 @@ class Predictor:
             worker.kill()
 
     def _load(self, worker: WorkerProcess, parameters: Path) -> None:
-        """Load the model on the first candidate among the devices that is available."""
         save_file(self.model.parameters, parameters)
         experiment = self.model.experiment
-        candidates = self.backend.candidates(self.device)
-        for device in candidates:
-            try:
-                worker.ask(
-                    "load",
-                    model=model_to_json(experiment.model),
-                    loss=experiment.loss,
-                    sgd=asdict(SGD(**experiment.sgd.model_dump())),
-                    parameters=str(parameters),
-                    device=device,
-                    mode=self.mode,
-                    input="resident",
-                    precision="float32",
-                )
-                return
-            except WorkerError as error:
-                if error.status != "unavailable" or device == candidates[-1]:
-                    raise
+        sgd = SGD(**experiment.sgd.model_dump())
+        ask = partial(worker.ask, "load")
+        load(ask, self.backend.candidates(self.device), experiment.model, experiment.loss, sgd, parameters, self.mode)
 
 
 @dataclass(frozen=True)
@@ -128,12 +114,7 @@ def score_test_set(predictor: Predictor) -> Score:
     """Score a model on the whole test set of its experiment. Raises DataError or InputError."""
     model, experiment = predictor.model, predictor.model.experiment
     known = model.name in experiments.names()
-    data = prepare(
-        experiment.data,
-        experiment.validation,
-        experiments.FOLDER if known else Path.cwd(),
-        torchvision_python=lambda: predictor.interpreters.path(environments.find("pytorch")),
-    )
+    data = prepare_data(experiment, experiments.FOLDER if known else Path.cwd(), predictor.interpreters)
     if data.classes != model.classes:
         raise InputError(f"predict: the classes of {model.label} are not those of the test set that is here")
     outputs = predictor.outputs(data.features("test"), data.labels("test"))

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from backends.environments import EnvironmentFailed, Interpreters
 from benchmarks import machine, resume
@@ -19,6 +19,7 @@ from benchmarks.keeping import Keeper
 from benchmarks.noise import NoiseWatch, processor_settings
 from benchmarks.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.plan import Cell, Comparison, comparisons, turn_orders
+from benchmarks.progress import TerminalProgress
 from benchmarks.signals import Interrupted, shielded
 from results.judge import Judgement, judge
 from results.record import Run
@@ -33,31 +34,6 @@ REPEATS = 5
 
 TURNS = 20
 """Timed windows of each worker in a round, unless the options say otherwise."""
-
-
-class Progress(Protocol):
-    """What a session tells while it runs."""
-
-    def plan(self, runs: Sequence[Run]) -> None:
-        """The plan is known."""
-
-    def add(self, runs: Sequence[Run]) -> None:
-        """More runs are planned."""
-
-    def message(self, text: str) -> None:
-        """Something worth a line of its own has happened."""
-
-    def judging(self, experiment: str) -> None:
-        """The float64 reference trains an experiment."""
-
-    def training(self, run: CellRun) -> None:
-        """A training window has ended."""
-
-    def turns(self, comparison: Comparison, turn: int, of: int) -> None:
-        """The workers of a comparison take turns."""
-
-    def ended(self, run: Run, seconds: float) -> None:
-        """A run has its row; ``seconds`` went by since the previous one had its own."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +84,7 @@ class Session:
         options: Options,
         interpreters: Interpreters,
         store: Store,
-        progress: Progress,
+        progress: TerminalProgress,
     ) -> None:
         """Plan every run of a session that has been claimed, less those that it has already; nothing is started."""
         self.name = name

@@ -11,15 +11,13 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from backends import environments
 from backends.environments import Interpreters
 from benchmarks import experiment as experiments
 from benchmarks import machine
 from benchmarks.bench import Selection, bench
-from benchmarks.data import DataError, prepare
+from benchmarks.data import DataError
 from benchmarks.errors import InputError
-from benchmarks.materials import Start
-from benchmarks.model import initial_parameters
+from benchmarks.materials import Start, draw_parameters, prepare_data
 from benchmarks.session import Options
 from results import tables
 from results.judge import moved
@@ -178,7 +176,8 @@ class Course:
             reasons = []
             for name in asked:
                 try:
-                    _prepare(name, interpreters)
+                    path = experiments.find(name)
+                    prepare_data(experiments.load(path), path.parent, interpreters)
                 except DataError as error:
                     reasons.append(str(error))
                 else:
@@ -222,8 +221,7 @@ class Course:
             allowed = f", accuracy within {rung['tolerance']:.1%}" if rung["tolerance"] else ""
             return f"all {steps:,} steps{allowed}"
         experiment = experiments.load(experiments.find(run["experiment"]))
-        weights_seed, _ = np.random.SeedSequence(experiment.seed).spawn(2)
-        drawn = initial_parameters(experiment.model, np.random.default_rng(weights_seed))
+        drawn = draw_parameters(experiment)
         told = []
         for copy in range(MOVED_COPIES):
             start = Start(f"{MOVED}, copy {copy + 1}", moved(drawn, np.random.default_rng(copy)))
@@ -232,17 +230,6 @@ class Course:
             told.append(_told(final_accuracy, store.runs().iloc[-1], store.epochs()))
         again = "; ".join(told)
         return f"{judged:,} of {steps:,} steps; {run['backend']} itself from {MOVED}: {again}"
-
-
-def _prepare(name: str, interpreters: Interpreters) -> None:
-    path = experiments.find(name)
-    experiment = experiments.load(path)
-    prepare(
-        experiment.data,
-        experiment.validation,
-        path.parent,
-        torchvision_python=lambda: interpreters.path(environments.find("pytorch")),
-    )
 
 
 def _table(chosen: dict[Tutorial, str], runs: pd.DataFrame, epochs: pd.DataFrame, chaos: dict[str, str]) -> list[str]:

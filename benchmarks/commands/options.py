@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,8 @@ Pythons = Annotated[
         help="Interpreter of a backend instead of an environment of its own; 'current' is the running one.",
     ),
 ]
+
+Device = Annotated[Literal["cpu", "gpu", "auto"], typer.Option(help="auto is the GPU where the backend finds one.")]
 
 
 def pythons_given(entries: list[str], backends: list[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from backends import environments
 from backends.contract import Precision
 from backends.environments import Interpreters
 from benchmarks import bench, predicting
-from benchmarks.commands.options import RESULTS, Pythons, Results, pythons_given
+from benchmarks.commands.options import RESULTS, Device, Pythons, Results, pythons_given
 from benchmarks.errors import InputError
 from benchmarks.kept_models import find_model
 from benchmarks.materials import Start
@@ -56,9 +56,7 @@ def run(
     mode: Annotated[
         list[str] | None, typer.Option(metavar="MODE", help="Mode of a backend; repeatable; default: all.")
     ] = None,
-    device: Annotated[
-        Literal["cpu", "gpu", "auto"], typer.Option(help="auto is the GPU where a backend finds one.")
-    ] = "auto",
+    device: Device = "auto",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set; default: the experiment's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples per step; default: the experiment's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches; default: the experiment's.")] = None,
@@ -167,9 +165,7 @@ def predict(
         str | None, typer.Option(metavar="NAME", help="Which backend loads it; default: the one that trained it.")
     ] = None,
     mode: Annotated[str | None, typer.Option(metavar="MODE", help="Default: the backend's first one.")] = None,
-    device: Annotated[
-        Literal["cpu", "gpu", "auto"], typer.Option(help="auto is the GPU where the backend finds one.")
-    ] = "auto",
+    device: Device = "auto",
     python: Pythons = None,
     results: Results = RESULTS,
 ) -> None:

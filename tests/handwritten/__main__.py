@@ -25,9 +25,8 @@ from backends import environments
 from backends.environments import EnvironmentFailed, Interpreters
 from benchmarks import experiment as experiments
 from benchmarks import machine
-from benchmarks.data import prepare
 from benchmarks.errors import InputError
-from benchmarks.materials import Materials, draw
+from benchmarks.materials import Materials, draw, prepare_data
 from benchmarks.session import REPEATS, TURNS
 from benchmarks.timing import LONGEST_CALL
 from benchmarks.worker_process import WorkerError
@@ -134,9 +133,7 @@ def make_materials(name: str, folder: Path, interpreters: Interpreters) -> Mater
     """Prepare an experiment's data, weights and batches."""
     path = experiments.find(name)
     experiment = experiments.load(path)
-    pytorch = environments.find("pytorch")
-    data = prepare(experiment.data, experiment.validation, path.parent, lambda: interpreters.path(pytorch))
-    return draw(name, experiment, data, folder)
+    return draw(name, experiment, prepare_data(experiment, path.parent, interpreters), folder)
 
 
 def run_round(

@@ -23,7 +23,8 @@ from rich.table import Table
 from backends import environments
 from backends.environments import Interpreters
 from benchmarks import experiment as experiments
-from benchmarks.data import DataError, prepare
+from benchmarks.data import DataError
+from benchmarks.materials import prepare_data
 from tests.sabotage.runner import Job, caught_by, run_jobs, run_saboteurs
 from tests.sabotage.saboteurs import MINT, SABOTEURS
 
@@ -72,12 +73,7 @@ def usable_experiments(interpreters: Interpreters, console: Console) -> list[str
                 console.print(f"{name} is left out: set LOCKSTEP_DATA to a folder that has its data", highlight=False)
                 continue
             try:
-                prepare(
-                    experiment.data,
-                    experiment.validation,
-                    experiments.find(name).parent,
-                    lambda: interpreters.path(environments.find("pytorch")),
-                )
+                prepare_data(experiment, experiments.find(name).parent, interpreters)
                 chosen.append(name)
             except DataError as error:
                 console.print(f"{name} is left out: {error}", markup=False, highlight=False)
