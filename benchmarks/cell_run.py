@@ -118,6 +118,11 @@ class CellRun:
         return float(self._losses[-1][-1])
 
     @property
+    def timed_seconds(self) -> list[float]:
+        """What each timed window took so far, in the order of the turns."""
+        return self._windows.seconds
+
+    @property
     def cpu_seconds(self) -> float:
         """Processor time of the worker so far; 0 if there is none any more."""
         return self._conversation.worker.cpu_seconds() if self._alive else 0.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from backends.contract import Precision
 from backends.environments import BackendFile
 from benchmarks.materials import Materials
@@ -63,12 +61,3 @@ def comparisons(cells: Sequence[Cell]) -> list[Comparison]:
     for cell in cells:
         groups.setdefault((cell.materials.label, cell.threads), []).append(cell)
     return [Comparison(1, tuple(group)) for group in groups.values()]
-
-
-def turn_orders(workers: int, turns: int, round_: int) -> list[list[int]]:
-    """Return the order of the workers in each turn: a fresh random one, the same whenever the plan is made anew.
-
-    With fixed or merely reversed orders some workers would always come after the same one, or twice in a row.
-    """
-    generator = np.random.default_rng(round_)
-    return [generator.permutation(workers).tolist() for _ in range(turns)]

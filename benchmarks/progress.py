@@ -85,9 +85,9 @@ class TerminalProgress:
                 self._logged = logged
                 self.message(f"{epoch}: {loss}")
 
-    def turns(self, comparison: Comparison, turn: int, of: int) -> None:
+    def turns(self, comparison: Comparison, turn: int) -> None:
         """Update the live line."""
-        self._live(f"{comparison.materials.label} | timing round {comparison.round}, turn {turn}/{of}")
+        self._live(f"{comparison.materials.label} | timing round {comparison.round}, turn {turn}")
 
     def ended(self, run: Run, seconds: float) -> None:
         """Print the run's line."""

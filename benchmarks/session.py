@@ -18,9 +18,10 @@ from benchmarks.flops import step_flops
 from benchmarks.keeping import Keeper
 from benchmarks.noise import NoiseWatch, processor_settings
 from benchmarks.peaks import Contestant, Limits, copy_bandwidth, product_peaks
-from benchmarks.plan import Cell, Comparison, comparisons, turn_orders
+from benchmarks.plan import Cell, Comparison, comparisons
 from benchmarks.progress import TerminalProgress
 from benchmarks.signals import Interrupted, shielded
+from benchmarks.turns import take_turns
 from results.judge import Judgement, judge
 from results.record import Run
 from results.statistics import BASELINE, compare
@@ -33,7 +34,7 @@ REPEATS = 5
 """Rounds, unless the options say otherwise."""
 
 TURNS = 20
-"""Timed windows of each worker in a round, unless the options say otherwise."""
+"""Timed windows of each worker in a round, more where they are noisy, unless the options say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Options:
     timeout: float = 3600.0
     """Seconds that one run may work."""
     turns: int = TURNS
-    """Timed windows of each worker in a round; 0 walks the ladder only."""
+    """Timed windows of each worker in a round, more where they are noisy; 0 walks the ladder only."""
     judge_budget: float = JUDGE_BUDGET
     peaks: bool = True
     """Whether to measure what the machine can do at most."""
@@ -267,14 +268,11 @@ class Session:
                 self._ended(run.record)
 
     def _take_turns(self, comparison: Comparison, runs: list[CellRun]) -> None:
-        """Time all workers, one window after the other, in an order that changes with every turn."""
+        """Time all workers, and watch what else the machine does meanwhile."""
         gpus = machine.gpu_state()
         watch = NoiseWatch(sum(run.cpu_seconds for run in runs))
-        for turn, order in enumerate(turn_orders(len(runs), self._options.turns, comparison.round), start=1):
-            self._progress.turns(comparison, turn, self._options.turns)
-            for place in order:
-                with runs[place].turn():
-                    runs[place].timed_window(turn)
+        for turn in take_turns(runs, self._options.turns, self._options.baseline, comparison.round):
+            self._progress.turns(comparison, turn)
         noise = watch.end(sum(run.cpu_seconds for run in runs))
         for run in runs:
             run.record.others_per_wall = noise.others_per_wall

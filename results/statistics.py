@@ -70,6 +70,16 @@ def ratio(log_ratios: NDArray[np.float64]) -> Ratio:
     return Ratio(*(math.exp(rounds.mean() + offset) for offset in (0.0, -reach, reach)))
 
 
+def standard_error(values: NDArray[np.float64]) -> float:
+    """Return the standard error of the median of some values, as for normal ones with a few outliers among them.
+
+    sqrt(pi / (2 n)) times the standard deviation, which is taken as 1.4826 times the median absolute deviation
+    (Huber and Ronchetti, "Robust Statistics", 2009, chapters 1 and 5).
+    """
+    deviation = 1.4826 * np.median(np.abs(values - np.median(values)))
+    return float(deviation * math.sqrt(math.pi / (2 * len(values))))
+
+
 @cache
 def _quantile(degrees_of_freedom: int) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))

@@ -1,11 +1,11 @@
-"""Who is compared with whom, and in which order the workers take turns."""
+"""Who is compared with whom."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any, cast
 
-from benchmarks.plan import Cell, comparisons, turn_orders
+from benchmarks.plan import Cell, comparisons
 
 
 def cell(experiment: str, backend: str, threads: int = 1) -> Cell:
@@ -23,12 +23,3 @@ def test_the_order_of_the_cells_is_reversed_every_other_round() -> None:
     names = ["".join(c.backend.name for c in first.again(round_).cells) for round_ in (1, 2, 3)]
     assert names == ["xyz", "zyx", "xyz"]
     assert [first.again(2).again(round_).cells for round_ in (1, 2)] == [first.again(round_).cells for round_ in (1, 2)]
-
-
-def test_every_turn_has_every_worker_once_in_an_order_of_its_own_that_can_be_repeated() -> None:
-    orders = turn_orders(5, 40, round_=3)
-    assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
-    assert len(set(map(tuple, orders))) > 20
-    assert orders == turn_orders(5, 40, round_=3)
-    assert orders != turn_orders(5, 40, round_=4)
-    assert {order[0] for order in orders} == {0, 1, 2, 3, 4}, "nobody always comes first"
