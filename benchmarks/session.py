@@ -24,7 +24,7 @@ from benchmarks.signals import Interrupted, shielded
 from benchmarks.turns import take_turns
 from results.judge import Judgement, judge
 from results.record import Run
-from results.statistics import BASELINE, compare
+from results.statistics import BASELINE, UNTIL_MARGIN, compare
 from results.store import Store
 
 JUDGE_BUDGET = 12.0
@@ -207,7 +207,8 @@ class Session:
         runs = self._store.runs(self.name)
         found = compare(runs[runs["retired"] == ""], self._store.windows(self.name), self._options.baseline)
         compared = found[found["verdict"] != "baseline"]
-        wide = compared[(compared["high"] - compared["low"]) / compared["ratio"] > self._options.until]
+        widths = (compared["high"] - compared["low"]) / compared["ratio"]
+        wide = compared[widths > UNTIL_MARGIN * self._options.until]
         open_points = set(zip(wide["experiment_hash"], wide["threads_asked"], strict=True))
         added = [
             comparison.again(round_)

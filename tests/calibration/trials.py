@@ -7,6 +7,7 @@ fresh processes. A trial draws as many of the rounds as a session has, and asks 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.session import REPEATS
-from results.statistics import Ratio, ratio
+from results.statistics import UNTIL_MARGIN, Ratio, ratio
 
 TRIALS = 2000
+UNTIL_TRIALS = 500
 UNTIL = 0.02
 MOST_ROUNDS = 200
 """Rounds after which a trial with ``--until`` gives up."""
@@ -27,6 +29,9 @@ PLANTED = {SLOWER: 0.05, SLIGHTLY_SLOWER: 0.02}
 
 FALSE_ALARMS, FOUND = 0.05, 0.95
 """At most so many equals may be called different, and at least so many slowdowns have to be found."""
+
+TRIAL_ERROR = 2 * math.sqrt(FALSE_ALARMS * (1 - FALSE_ALARMS) / TRIALS)
+"""Two standard errors of a share of trials: an interval of exactly 95 % is that far above the bound by chance."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Calibration:
     @property
     def holds(self) -> bool:
         """Whether all three shares are within their bounds."""
-        return self.called_different <= FALSE_ALARMS and min(self.found, self.found_until) >= FOUND
+        return self.called_different <= FALSE_ALARMS + TRIAL_ERROR and min(self.found, self.found_until) >= FOUND
 
 
 def calibrate(framework: str, recording: pd.DataFrame, seed: int = 0) -> Calibration:
@@ -55,8 +60,8 @@ def calibrate(framework: str, recording: pd.DataFrame, seed: int = 0) -> Calibra
     logs = {str(name): np.log(rates[name].unstack("turn").to_numpy(np.float64)) for name in rates}
     twins = logs[TWIN] - logs[ORIGINAL]
     equals = [_draw(_named_at_random(twins, generator), generator) for _ in range(TRIALS)]
-    planted = [_draw(_against_either(logs, SLOWER, generator), generator) for _ in range(TRIALS)]
-    until = [_until(_against_either(logs, SLIGHTLY_SLOWER, generator), generator) for _ in range(TRIALS // 10)]
+    planted = [_draw(_slowed(logs, SLOWER, generator), generator) for _ in range(TRIALS)]
+    until = [_until(_slowed(logs, SLIGHTLY_SLOWER, generator), generator) for _ in range(UNTIL_TRIALS)]
     return Calibration(
         framework=framework,
         rounds=len(twins),
@@ -73,12 +78,15 @@ def _named_at_random(twins: NDArray[np.float64], generator: np.random.Generator)
     return np.asarray(twins * generator.choice([-1.0, 1.0], (len(twins), 1)))
 
 
-def _against_either(
-    logs: dict[str, NDArray[np.float64]], slowed: str, generator: np.random.Generator
-) -> NDArray[np.float64]:
-    """The slowed cell against the original or its twin, in every round anew."""
+def _slowed(logs: dict[str, NDArray[np.float64]], slowed: str, generator: np.random.Generator) -> NDArray[np.float64]:
+    """The slowed cell against the original or its twin, in every round anew, around the slowdown that was planted.
+
+    What a few rounds measured on average is off by chance. Trials ask for the planted slowdown, so the recording is
+    moved there (Efron and Tibshirani, "An introduction to the bootstrap", 1993, section 16.4, for the translation).
+    """
     either = np.where(generator.random((len(logs[slowed]), 1)) < 0.5, logs[ORIGINAL], logs[TWIN])
-    return np.asarray(logs[slowed] - either)
+    log_ratios = logs[slowed] - either
+    return np.asarray(log_ratios - np.nanmedian(log_ratios, axis=1).mean() - np.log1p(PLANTED[slowed]))
 
 
 def _draw(log_ratios: NDArray[np.float64], generator: np.random.Generator) -> Ratio:
@@ -91,7 +99,7 @@ def _until(log_ratios: NDArray[np.float64], generator: np.random.Generator) -> t
     log_ratios = np.nanmedian(log_ratios, axis=1, keepdims=True)  # what ``ratio`` would do first, every time anew
     chosen = list(generator.choice(len(log_ratios), REPEATS))
     found = ratio(log_ratios[chosen])
-    while found.width > UNTIL and len(chosen) < MOST_ROUNDS:
+    while found.width > UNTIL_MARGIN * UNTIL and len(chosen) < MOST_ROUNDS:
         chosen.append(int(generator.integers(len(log_ratios))))
         found = ratio(log_ratios[chosen])
     return found, len(chosen)
