@@ -118,9 +118,10 @@ class CellRun:
         return float(self._losses[-1][-1])
 
     @property
-    def timed_seconds(self) -> list[float]:
-        """What each timed window took so far, in the order of the turns."""
-        return self._windows.seconds
+    def step_seconds(self) -> list[float]:
+        """What a step took in each timed window so far, in the order of the turns."""
+        steps = self._windows.calls * self._windows.call_steps
+        return [seconds / steps for seconds in self._windows.seconds]
 
     @property
     def cpu_seconds(self) -> float:

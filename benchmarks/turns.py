@@ -1,12 +1,13 @@
 """Turns: the workers of a comparison are timed one window after the other, until their ratios are sure enough.
 
-All workers take the turns that the options ask for. Where windows are so noisy that those are not enough, the worker
-and its baseline go on alternating: what is left of the noise of the turns would otherwise drown a difference that the
-rounds could tell. Whether to go on depends on the spread of a ratio only, not on the ratio.
+All workers take the turns that the options ask for. Where windows are so noisy that those are not enough to tell a
+worker from its baseline, the two go on alternating: what is left of the noise of the turns would otherwise drown a
+difference that the rounds could tell.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -17,8 +18,14 @@ from results.statistics import standard_error
 MOST = 5
 """Times the turns that are asked for are the most that a worker takes."""
 
+LONGEST = 15.0
+"""Seconds for which workers go on at most: a round is not to become much longer."""
+
 SURE_ENOUGH = 0.0125
 """Standard error of the log ratio of a round; five rounds with twice as much find a slowdown of 5 % in most trials."""
+
+CLEAR = 0.25
+"""Log ratio from which on nobody asks who is faster, however noisy it is."""
 
 
 def take_turns(runs: Sequence[CellRun], turns: int, baseline: tuple[str, str], seed: int) -> Iterator[int]:
@@ -29,26 +36,33 @@ def take_turns(runs: Sequence[CellRun], turns: int, baseline: tuple[str, str], s
     first of the workers takes its place.
     """
     generator = np.random.default_rng(seed)
-    taking = list(runs)
-    for turn in range(1, MOST * turns + 1):
-        if turn > turns:
-            taking = _unsure(taking, baseline)
-            if not taking:
-                return
+    for turn in range(1, turns + 1):
         yield turn
-        for place in generator.permutation(len(taking)):
-            with taking[place].turn():
-                taking[place].timed_window(turn)
+        _take(runs, turn, generator)
+    taking, end = runs, time.perf_counter() + LONGEST
+    for turn in range(turns + 1, MOST * turns + 1):
+        taking = _unsure(taking, baseline)
+        if not taking or time.perf_counter() > end:
+            return
+        yield turn
+        _take(taking, turn, generator)
+
+
+def _take(runs: Sequence[CellRun], turn: int, generator: np.random.Generator) -> None:
+    for place in generator.permutation(len(runs)):
+        with runs[place].turn():
+            runs[place].timed_window(turn)
 
 
 def _unsure(runs: Sequence[CellRun], baseline: tuple[str, str]) -> list[CellRun]:
-    """Those whose ratio to the baseline is not sure enough, and the baseline if there are any."""
+    """Those whose ratio to the baseline is neither clear nor sure enough, and the baseline if there are any."""
     alive = [run for run in runs if run.alive]
     names = [(run.cell.backend.name, run.cell.mode) for run in alive]
     base = names.index(baseline) if baseline in names else 0
-    unsure = [run for run in alive if run is not alive[base] and _error(run, alive[base]) > SURE_ENOUGH]
+    unsure = [run for run in alive if run is not alive[base] and _is_unsure(run, alive[base])]
     return [alive[base], *unsure] if unsure else []
 
 
-def _error(run: CellRun, baseline: CellRun) -> float:
-    return standard_error(np.log(run.timed_seconds) - np.log(baseline.timed_seconds))
+def _is_unsure(run: CellRun, baseline: CellRun) -> bool:
+    log_ratios = np.log(run.step_seconds) - np.log(baseline.step_seconds)
+    return abs(float(np.median(log_ratios))) < CLEAR and standard_error(log_ratios) > SURE_ENOUGH

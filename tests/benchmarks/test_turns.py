@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from benchmarks import turns
 from benchmarks.cell_run import CellRun
 from benchmarks.turns import MOST, take_turns
 from results.statistics import standard_error
@@ -21,7 +22,7 @@ class Timed:
     def __init__(self, name: str, seconds: Callable[[], float], log: list[tuple[int, str]]) -> None:
         self.cell = SimpleNamespace(backend=SimpleNamespace(name=name), mode="eager")
         self.alive = True
-        self.timed_seconds: list[float] = []
+        self.step_seconds: list[float] = []
         self._seconds = seconds
         self._log = log
         self._has_the_turn = False
@@ -35,19 +36,19 @@ class Timed:
     def timed_window(self, turn: int) -> None:
         assert self._has_the_turn
         self._log.append((turn, str(self.cell.backend.name)))
-        self.timed_seconds.append(self._seconds())
+        self.step_seconds.append(self._seconds())
 
 
-def timed(names: str, noisy: str = "", turns: int = 20, baseline: str = "a", seed: int = 1) -> list[tuple[int, str]]:
-    """Who was timed in which turn, if the windows of some spread by 1 % and of the noisy ones by 10 %."""
+def timed(names: str, noisy: str = "", asked: int = 20, baseline: str = "a", seed: int = 1) -> list[tuple[int, str]]:
+    """Who was timed in which turn, if the windows of some spread by 1 % and of the noisy ones by 20 %."""
     log: list[tuple[int, str]] = []
     generator = np.random.default_rng(0)
 
     def spreading(spread: float) -> Callable[[], float]:
         return lambda: float(np.exp(generator.normal(0, spread)))
 
-    runs = [Timed(name, spreading(0.1 if name in noisy else 0.01), log) for name in names]
-    told = list(take_turns(cast(Sequence[CellRun], runs), turns, (baseline, "eager"), seed))
+    runs = [Timed(name, spreading(0.2 if name in noisy else 0.01), log) for name in names]
+    told = list(take_turns(cast(Sequence[CellRun], runs), asked, (baseline, "eager"), seed))
     assert told == list(range(1, max(turn for turn, _ in log) + 1))
     return log
 
@@ -57,13 +58,13 @@ def in_turn(log: list[tuple[int, str]], number: int) -> str:
 
 
 def test_every_turn_has_every_worker_once_in_an_order_of_its_own_that_can_be_repeated() -> None:
-    log = timed("abcde", turns=40, seed=3)
+    log = timed("abcde", asked=40, seed=3)
     orders = [in_turn(log, turn) for turn in range(1, 41)]
     assert all(sorted(order) == list("abcde") for order in orders)
     assert len(set(orders)) > 20
     assert {order[0] for order in orders} == set("abcde"), "nobody always comes first"
-    assert log == timed("abcde", turns=40, seed=3)
-    assert log != timed("abcde", turns=40, seed=4)
+    assert log == timed("abcde", asked=40, seed=3)
+    assert log != timed("abcde", asked=40, seed=4)
 
 
 def test_quiet_workers_take_the_turns_that_are_asked_for_and_no_more() -> None:
@@ -75,6 +76,18 @@ def test_a_noisy_worker_and_its_baseline_go_on_and_the_others_do_not() -> None:
     assert {frozenset(in_turn(log, turn)) for turn in range(1, 21)} == {frozenset("abc")}
     assert {frozenset(in_turn(log, turn)) for turn in range(21, 20 * MOST + 1)} == {frozenset("ac")}
     assert max(turn for turn, _ in log) == 20 * MOST, "there is an end to it"
+
+
+def test_who_is_clearly_slower_does_not_go_on_however_noisy_it_is() -> None:
+    log: list[tuple[int, str]] = []
+    noise = np.random.default_rng(0)
+    runs = [Timed("a", lambda: 1.0, log), Timed("b", lambda: float(2 * np.exp(noise.normal(0, 0.1))), log)]
+    assert list(take_turns(cast(Sequence[CellRun], runs), 20, ("a", "eager"), 1))[-1] == 20
+
+
+def test_nobody_goes_on_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "LONGEST", -1.0)
+    assert max(turn for turn, _ in timed("abc", noisy="c")) == 20
 
 
 def test_going_on_ends_as_soon_as_the_ratio_is_sure_enough() -> None:
@@ -98,7 +111,7 @@ def test_who_has_died_is_not_waited_for() -> None:
     log: list[tuple[int, str]] = []
     runs = [Timed("a", lambda: 1.0, log), Timed("b", lambda: 1.0, log)]
     runs[1].alive = False
-    runs[1].timed_seconds = []
+    runs[1].step_seconds = []
     assert list(take_turns(cast(Sequence[CellRun], runs), 3, ("b", "eager"), 1)) == [1, 2, 3]
 
 
