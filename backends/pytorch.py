@@ -62,6 +62,8 @@ class PyTorch(Backend):
             distributed.init_process_group("nccl" if device == "gpu" else "gloo")
         self.rank = distributed.get_rank() if replicas > 1 else 0
         self.device = torch.device("cuda", self.rank) if device == "gpu" else torch.device("cpu")
+        if device == "gpu":
+            torch.cuda.set_device(self.device)
         network = nn.Sequential(*(_layer(layer) for layer in model.layers))
         # strict: every parameter of the model must be given, and no other.
         network.load_state_dict({name: torch.from_numpy(values) for name, values in parameters.items()}, strict=True)

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
@@ -36,41 +37,49 @@ def relay(channel: Connection, script: str, replicas: int, coordinator: str, bac
 
     ``backend`` and ``coordinator`` are for a further process that a launcher may need (``Backend.coordinator``).
     """
-    port = _free_port()
-    command = [part.format(python=sys.executable, replicas=replicas, port=port) for part in launcher]
     try:
-        with socket.socket(socket.AF_UNIX) as door:
-            door.bind(DOOR)
-            door.listen(replicas)
-            # Launchers look for the interpreter on the path, and -P is not handed down: see WorkerProcess.
-            path = f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', os.defpath)}"
-            environment = {**os.environ, "PATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
-            process = subprocess.Popen(
-                [*command, script, DOOR, coordinator, backend], env=environment, preexec_fn=die_with_parent
-            )
-            members = _admit(door, process, replicas)
+        members = _launched([script, DOOR, coordinator, backend], replicas, launcher)
     except OSError as error:
-        _send(channel, [json.dumps({"failed": f"{command[0]}: {error.strerror or error}"}).encode()])
+        _send(channel, [_json({"failed": f"{launcher[0]}: {error.strerror or error}"})])
         return
-    processors = affinity()
-    shares = [share_of(processors, place, replicas) for place in range(replicas)] if processors else [[]] * replicas
-    for member, share in zip(members, shares, strict=True):
-        member.send_bytes(json.dumps({"processors": share}).encode())
-        send_handle(member, sys.stdout.fileno(), None)
-    hellos = [json.loads(member.recv_bytes()) for member in members]
-    places = [{"pid": hello["hello"], "processors": share} for hello, share in zip(hellos, shares, strict=True)]
-    channel.send_bytes(json.dumps({"hello": os.getpid(), "replicas": places}).encode())
+    channel.send_bytes(_json({"hello": os.getpid(), "replicas": _placed(members)}))
     while True:
         try:
             request = channel.recv_bytes()
         except EOFError:
             return
         for member in members:
-            member.send_bytes(request)
+            with suppress(OSError):  # it has ended, as its reply will tell
+                member.send_bytes(request)
         do = json.loads(request)["do"]
         if do == "goodbye":
             return
         _send(channel, _as_one(do, _replies(members)))
+
+
+def _launched(script: list[str], replicas: int, launcher: list[str]) -> list[Connection]:
+    """Have the launcher start the replicas, and return their connections; raises OSError if it does not."""
+    command = [part.format(python=sys.executable, replicas=replicas, port=_free_port()) for part in launcher]
+    # Launchers look for the interpreter on the path, and its option -P, which WorkerProcess explains, ends with them.
+    path = f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', os.defpath)}"
+    environment = {**os.environ, "PATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(DOOR)
+        door.listen(replicas)
+        process = subprocess.Popen([*command, *script], env=environment, preexec_fn=die_with_parent)
+        return _admitted(door, process, replicas)
+
+
+def _placed(members: Sequence[Connection]) -> list[dict[str, Any]]:
+    """Give each replica its processors and the log; return its process and its processors."""
+    processors = affinity()
+    places = []
+    for number, member in enumerate(members):
+        share = share_of(processors, number, len(members)) if processors else []
+        member.send_bytes(_json({"processors": share}))
+        send_handle(member, sys.stdout.fileno(), None)
+        places.append({"pid": json.loads(member.recv_bytes())["hello"], "processors": share})
+    return places
 
 
 def join(door: str) -> Connection:
@@ -119,7 +128,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _admit(door: socket.socket, process: subprocess.Popen[bytes], replicas: int) -> list[Connection]:
+def _admitted(door: socket.socket, process: subprocess.Popen[bytes], replicas: int) -> list[Connection]:
     """Wait until all replicas are there; raises OSError if the launcher ends before."""
     members: list[Connection] = []
     door.settimeout(PATIENCE)
@@ -148,7 +157,7 @@ def _replies(members: Sequence[Connection]) -> list[Message]:
                 found[member] = [header, *(member.recv_bytes() for _ in range(values["arrays"]))]
             except (EOFError, OSError):
                 text = f"replica {members.index(member)} of {len(members)} ended before it answered"
-                return [[json.dumps({"failed": text}).encode()]]
+                return [[_json({"failed": text})]]
             if "failed" in values:
                 return [found[member]]
     return [found[member] for member in members]
@@ -170,7 +179,11 @@ def _as_one(do: str, replies: list[Message]) -> Message:
                 first["settings"][name] = sum(own[name] for own in settings)
         if first["affinity"] is not None:
             first["affinity"] = sorted({processor for value in values for processor in value["affinity"]})
-    return [json.dumps(first).encode(), *replies[0][1:]]
+    return [_json(first), *replies[0][1:]]
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values).encode()
 
 
 def _send(channel: Connection, message: Message) -> None:

@@ -90,7 +90,7 @@ ONE_ALONE = """
 @pytest.mark.parametrize(
     ("body", "status", "reason"),
     [
-        (NO_AVERAGE, "not-equivalent", "first step"),
+        (NO_AVERAGE, "not-equivalent", "weights after one step"),
         (PLAIN_MEAN, "not-equivalent", ""),
         (ONE_ALONE, "failed", "2 replicas were asked for, and it says that there are 1"),
     ],

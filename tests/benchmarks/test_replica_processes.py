@@ -5,6 +5,7 @@ The launcher here is a few lines of Python, and gives every process a session of
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,7 @@ import pytest
 from backends import environments
 from benchmarks import machine
 from benchmarks.worker_process import WorkerError, WorkerProcess
+from tests.faults import helpers
 
 LAUNCH = (
     "import os, subprocess, sys; "
@@ -124,7 +126,7 @@ def test_a_replica_that_dies_while_nothing_is_asked_is_seen_by_the_next_request(
     psutil.Process(worker.places[1][0]).kill()
     time.sleep(0.2)
     worker.resume()
-    with pytest.raises(WorkerError, match=r"replica|exited"):
+    with pytest.raises(WorkerError, match="of 2 ended before it answered"):
         worker.ask("memory")
 
 
@@ -220,3 +222,54 @@ time.sleep(60)
     parent.kill()
     parent.wait()
     assert gone(pids)
+
+
+COPIES = LAUNCHER + textwrap.dedent("""
+    def load(self, *arguments):
+        super().load(*arguments[:-1], 1)  # the reference averages nothing: each replica trains whole batches
+
+    def describe(self):
+        return {**super().describe(), "replicas": 2}
+    """)
+
+
+def test_a_replica_that_dies_gives_a_failed_row_and_the_others_of_the_bench_are_ok(tmp_path: Path) -> None:
+    dying = "def predict(self, data):\n    os._exit(3) if self.place else time.sleep(600)\n"
+    helpers.write_backend(tmp_path, "first", COPIES + dying)
+    helpers.write_backend(tmp_path, "second", COPIES)
+    bench = helpers.Bench(tmp_path, repeats=1)
+    code, output = bench.run("--replicas", "2")
+    assert code == 1
+    assert helpers.clean(output)
+    first, second = bench.runs.sort_values("backend").to_dict("records")
+    assert (first["status"], first["phase"]) == ("failed", "evaluate")
+    assert "ended before it answered" in first["reason"]
+    assert (second["status"], second["replicas"]) == ("ok", 2), second["reason"]
+    assert workers_in(tmp_path) == []
+
+
+def test_ctrl_c_ends_replicas_that_hang(tmp_path: Path) -> None:
+    helpers.write_backend(tmp_path, "first", COPIES + "def predict(self, data):\n    time.sleep(600)\n")
+    bench = helpers.Bench(tmp_path, backends=("first",), repeats=1)
+    process = bench.start("--replicas", "2")
+    helpers.wait_for(process, "no estimate")
+    deadline = time.monotonic() + 60
+    while len(workers_in(tmp_path)) < 4 and time.monotonic() < deadline:  # relay, launcher and two replicas
+        time.sleep(0.1)
+    assert len(workers_in(tmp_path)) == 4
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert helpers.clean(output)
+    assert list(bench.runs["status"]) == ["interrupted"]
+    assert workers_in(tmp_path) == []
+
+
+def workers_in(folder: Path) -> list[int]:
+    """Processes that work in a folder's scratch: the workers of a bench that was started there."""
+    found = []
+    for process in psutil.process_iter(["cwd", "status"]):
+        cwd = process.info["cwd"] or ""
+        if cwd.startswith(str(folder / "tmp")) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process.pid)
+    return found
