@@ -27,6 +27,8 @@ Parameters = dict[str, NDArray[np.float32]]
 Loss = Literal["cross-entropy", "mean-squared-error"]
 Input = Literal["resident", "loader"]
 Precision = Literal["float32", "tf32"]
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")
+"""Environment variables that tell a process how many threads it is to have."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,17 @@ class Backend(ABC):
     devices: ClassVar[tuple[str, ...]]
     """Kinds of device that the backend can use at all: ``"cpu"``, ``"gpu"``."""
 
+    launcher: ClassVar[tuple[str, ...]] = ()
+    """Where each replica of the model is a process: the framework's command that starts ``{replicas}`` of them.
+
+    A literal. ``{python}`` is the interpreter, ``{port}`` a free port; the script and its arguments are added. Each of
+    the processes has an instance of the backend, and gets every request. Empty if one process trains all replicas.
+    """
+
+    coordinator: ClassVar[str] = ""
+    """``NAME=VALUE`` in the environment of the process that a launcher starts besides the replicas to bring them
+    together, if it does so; ``coordinate`` is all that this one is asked for. A literal."""
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Read versions and the settings in force back from the framework, after ``load`` and at the end of a run.
@@ -143,7 +156,8 @@ class Backend(ABC):
         Returns plain JSON values, with at least ``versions`` (package name to version), ``device`` (the name of
         the device in use), ``threads`` (compute threads in use, or None if the framework cannot tell) and
         ``precision`` (arithmetic of products, such as "float32" or "tf32"); on a GPU also ``peak_memory_bytes``, the
-        most that the allocator had handed out at any time, without what it keeps in reserve.
+        most that the allocator had handed out at any time, without what it keeps in reserve; with several replicas
+        also ``replicas``, how many of them the framework says there are.
         """
 
     @abstractmethod
@@ -157,6 +171,7 @@ class Backend(ABC):
         mode: str,
         input: Input,
         precision: Precision,
+        replicas: int = 1,
     ) -> None:
         """Build the model, its loss (mean over the batch) and its optimizer, and set exactly these parameters.
 
@@ -170,8 +185,14 @@ class Backend(ABC):
         ``precision`` is the arithmetic of products. "float32": all of it, also where the framework's default is less.
         "tf32": inputs of products are rounded to 10 bits after the binary point, which GPUs of NVIDIA can do.
 
+        ``replicas`` of the model share the work of every batch, by the framework's own means: each takes a part of its
+        samples, and the gradients are averaged so that the step is that of the whole batch on one device, also where
+        the parts are not of the same size. ``synchronize`` returns the losses of whole batches. Replicas that are
+        processes (``launcher``) are all asked for the same, and any of them may be the one that answers.
+
         Raises Unavailable if the device is not there, if a layer or option is not supported, if ``input`` is
-        "loader" and the framework has no pipeline of its own, or if it cannot compute in this precision here.
+        "loader" and the framework has no pipeline of its own, if it cannot compute in this precision here, or if it
+        cannot train so many replicas here.
         """
 
     @abstractmethod
@@ -204,6 +225,10 @@ class Backend(ABC):
     @abstractmethod
     def parameters(self) -> Parameters:
         """Return the present parameters in canonical layout, float32, as arrays that later training leaves alone."""
+
+    def coordinate(self) -> None:
+        """Bring the replicas together, in the process that ``coordinator`` names; return when they have ended."""
+        raise NotImplementedError(f"{type(self).__name__} names a coordinator, but has no method coordinate")
 
 
 def model_to_json(model: Model) -> dict[str, Any]:

@@ -49,11 +49,19 @@ class BackendFile:
     devices: tuple[str, ...]
     header: dict[str, Any]
     hash: str
+    launcher: tuple[str, ...] = ()
+    coordinator: str = ""
 
     @property
     def variable(self) -> str:
         """The environment variable that names an interpreter to use instead of an environment of our own."""
         return f"LOCKSTEP_PYTHON_{re.sub('[^A-Z0-9]', '_', self.name.upper())}"
+
+    def arguments(self, replicas: int) -> tuple[str, ...]:
+        """What a worker's script is told besides its socket: how to start replicas that are processes, if any are."""
+        if replicas == 1 or not self.launcher:
+            return ()
+        return str(replicas), self.coordinator, str(self.path), *self.launcher
 
     def candidates(self, device: str) -> list[str]:
         """The devices to try for "cpu", "gpu", or "auto": the GPU where the backend can use one, else the CPU."""
@@ -111,7 +119,11 @@ def read(path: Path) -> BackendFile:
         raise BackendFileError(
             f'backend {path}: its class needs a literal \'devices\', such as ("cpu",) or ("cpu", "gpu")'
         )
-    return BackendFile(path.stem, path, modes, devices, values, hashlib.sha256(source.encode()).hexdigest())
+    launcher, coordinator = literals.get("launcher", ()), literals.get("coordinator", "")
+    if not (isinstance(launcher, tuple) and all(isinstance(part, str) for part in (*launcher, coordinator))):
+        raise BackendFileError(f"backend {path}: 'launcher' is a tuple of texts, and 'coordinator' is a text")
+    hash_ = hashlib.sha256(source.encode()).hexdigest()
+    return BackendFile(path.stem, path, modes, devices, values, hash_, launcher, coordinator)
 
 
 def _literals(tree: ast.Module) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax
@@ -21,6 +21,7 @@ import jaxlib
 import numpy as np
 import optax
 from flax import linen as nn
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
 from backends import contract
@@ -50,6 +51,7 @@ class Jax(Backend):
         mode: str,
         input: contract.Input,
         precision: contract.Precision,
+        replicas: int = 1,
     ) -> None:
         """Build the jitted functions and put parameters and optimizer state on the device."""
         # Read when the GPU client is created. Preallocation would take most of the memory whatever the model needs.
@@ -58,11 +60,18 @@ class Jax(Backend):
             raise Unavailable("JAX has TF32 on GPUs only")
         # On a GPU, the default would be TF32.
         jax.config.update("jax_default_matmul_precision", "highest" if precision == "float32" else "tensorfloat32")
+        if replicas > 1 and jax.config.jax_num_cpu_devices != replicas:
+            jax.config.update("jax_num_cpu_devices", replicas)  # of the client, which is made with the first of them
         try:
-            self.device = jax.devices(device)[0]
+            devices = jax.devices(device)[:replicas]
         except RuntimeError as error:
             raise Unavailable(f"jax.devices({device!r}): {str(error).splitlines()[0]}") from None
+        if len(devices) < replicas:
+            raise Unavailable(f"len(jax.devices({device!r})) is {len(devices)}: {replicas} replicas want as many")
+        self.device = devices[0]
         jax.config.update("jax_default_device", self.device)
+        self._place(devices)
+        self.waits = replicas > 1 and device == "cpu"
         if input == "loader":
             self.grain = _import_grain()
         self.mode = mode
@@ -70,7 +79,7 @@ class Jax(Backend):
         self.layers = model.layers
         self.network = nn.Sequential([_layer(index, layer) for index, layer in enumerate(model.layers)])
         self.optimizer = _optimizer(sgd)
-        self.weights = jax.device_put(self._to_flax(parameters), self.device)
+        self.weights = jax.device_put(self._to_flax(parameters), self.everywhere)
         self.state = self.optimizer.init(self.weights)
         self.logits = jax.jit(lambda weights, features: self.network.apply({"params": weights}, features))
         update = self._update(_cross_entropy if loss == "cross-entropy" else _mean_squared_error)
@@ -79,13 +88,26 @@ class Jax(Backend):
         self.scan = jax.jit(_scan(step), donate_argnums=(0, 1))
         self.stack = jax.jit(jnp.stack)
 
+    def _place(self, devices: Sequence[jax.Device]) -> None:
+        """Say where everything is: on one device, or on a mesh whose devices have a part of the batch each.
+
+        XLA finds out from that where gradients have to be summed; it pads parts of different sizes, and masks the rest.
+        """
+        self.everywhere: Any = devices[0]
+        self.split: Callable[[Any], Any] = lambda batch: batch
+        if len(devices) > 1:
+            mesh = Mesh(np.array(devices), ("replicas",))
+            parts = NamedSharding(mesh, PartitionSpec("replicas"))
+            self.everywhere = NamedSharding(mesh, PartitionSpec())
+            self.split = lambda batch: jax.lax.with_sharding_constraint(batch, parts)
+
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> tuple[Any, Any]:
         """Copy the arrays to the device, or within the host for the loader; images as NHWC."""
         if features.ndim == 4:
             features = features.transpose(0, 2, 3, 1)
         if self.input == "loader":
             return np.array(features, order="C"), np.array(labels)
-        return jax.device_put(np.ascontiguousarray(features), self.device), jax.device_put(labels, self.device)
+        return jax.device_put(np.ascontiguousarray(features), self.everywhere), jax.device_put(labels, self.everywhere)
 
     def train(self, data: tuple[Any, Any], batches: NDArray[np.int64]) -> Any:
         """Dispatch the steps; the losses stay on the device, as one array."""
@@ -95,12 +117,23 @@ class Jax(Backend):
         )
         if self.mode == "scan":
             self.weights, self.state, losses = self.scan(self.weights, self.state, *resident, rows)
+            self._wait()
             return losses
         losses = []
         for batch in rows:
             self.weights, self.state, loss = self.step(self.weights, self.state, *resident, batch)
+            self._wait()
             losses.append(loss)
         return self.stack(losses)  # one transfer instead of one for each step
+
+    def _wait(self) -> None:
+        """Have no more than one program under way, where the replicas are devices of the CPU.
+
+        They wait for each other in threads of one pool. With several programs under way, so many may wait that none is
+        left for the work that they wait for: XLA gives up after 40 s.
+        """
+        if self.waits:
+            jax.block_until_ready(self.weights)
 
     def _loaded(self, features: NDArray[np.float32], labels: NDArray[Any], batches: NDArray[np.int64]) -> Any:
         """Have grain make the batches, one (features, labels) after the other.
@@ -120,8 +153,9 @@ class Jax(Backend):
         return np.asarray(handle)
 
     def predict(self, data: tuple[Any, Any]) -> NDArray[np.float32]:
-        """Run the jitted model."""
-        return np.asarray(self.logits(self.weights, data[0]))
+        """Run the jitted model, on one of the replicas."""
+        weights, features = jax.tree.map(_on_first_device, (self.weights, data[0]))
+        return np.asarray(self.logits(weights, features))
 
     def parameters(self) -> contract.Parameters:
         """Copy the parameters to the host in canonical layout."""
@@ -146,6 +180,7 @@ class Jax(Backend):
                 "python": platform.python_version(),
             },
             "device": self.device.device_kind,
+            "replicas": len(jax.tree.leaves(self.weights)[0].sharding.device_set),
             # XLA's CPU client takes one thread per processor of the affinity mask and cannot be asked.
             "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
             "peak_memory_bytes": (self.device.memory_stats() or {}).get("peak_bytes_in_use"),
@@ -167,7 +202,7 @@ class Jax(Backend):
             return loss_function(self.network.apply({"params": weights}, features), labels)
 
         def update(weights: Any, state: Any, batch: tuple[jax.Array, jax.Array]) -> Any:
-            loss, gradients = jax.value_and_grad(mean_loss)(weights, *batch)
+            loss, gradients = jax.value_and_grad(mean_loss)(weights, *self.split(batch))
             updates, state = self.optimizer.update(gradients, state, weights)
             return optax.apply_updates(weights, updates), state, loss
 
@@ -181,6 +216,11 @@ def _import_grain() -> Any:
     except ImportError as error:
         raise Unavailable(f'input = "loader" needs grain in the environment of JAX: {error}') from None
     return grain
+
+
+def _on_first_device(values: Any) -> Any:
+    """The copy of an array that is on the first of its devices; an array of NumPy as it is."""
+    return values.addressable_data(0) if isinstance(values, jax.Array) else values
 
 
 def _gathering(update: Callable[..., Any]) -> Callable[..., Any]:

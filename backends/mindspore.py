@@ -16,7 +16,7 @@ from typing import Any
 import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, communication, nn, ops
 from numpy.typing import NDArray
 
 from backends.contract import (
@@ -49,6 +49,21 @@ class MindSpore(Backend):
         "graph": "jit: gather, forward, backward and nn.SGD compiled together, in a compiled loop over the steps",
     }
     devices = ("cpu",)
+    launcher = (
+        "msrun",
+        "--worker_num={replicas}",
+        "--local_worker_num={replicas}",
+        "--master_port={port}",
+        "--join=True",
+        "--log_dir=.",
+        "--tail_worker_log={replicas}",  # there is no such one: lockstep has a log of its own
+    )
+    coordinator = "MS_ROLE=MS_SCHED"
+
+    def coordinate(self) -> None:
+        """Be the scheduler, which msrun starts from the same script: ``init`` is all that it runs."""
+        ms.set_device("CPU")
+        communication.init()
 
     def describe(self) -> dict[str, Any]:
         """Versions and settings in force."""
@@ -62,6 +77,7 @@ class MindSpore(Backend):
             "threads": _compute_threads() or None,  # the pool is made with the first work
             "precision": "float32",
             "input": "mindspore.dataset GeneratorDataset" if self.input == "loader" else "resident",
+            "replicas": communication.get_group_size() if self.replicas > 1 else 1,
             "onednn_cpu_isa": _onednn_cpu_isa(),
         }
 
@@ -75,6 +91,7 @@ class MindSpore(Backend):
         mode: str,
         input: Input,
         precision: Precision,
+        replicas: int = 1,
     ) -> None:
         """Build the cells, set their parameters, and prepare the step and the forward pass of the mode."""
         if device != "cpu":
@@ -91,6 +108,9 @@ class MindSpore(Backend):
             # training is 10 to 25 times slower than with the kernels up to AVX2. oneDNN reads this at its first use.
             os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
         ms.set_device("CPU")
+        self.replicas, self.rank = replicas, 0
+        if replicas > 1:
+            self._join()
         # By default the pool has a thread for every CPU of the machine, whatever the affinity mask says. PyNative keeps
         # two more busy, Python and its pipeline: a pool that takes their processors, too, makes small models slower.
         processors = len(os.sched_getaffinity(0))
@@ -108,10 +128,18 @@ class MindSpore(Backend):
             weight_decay=sgd.weight_decay,
             nesterov=sgd.nesterov and sgd.momentum > 0,  # nn.SGD refuses nesterov with momentum 0, where it is void
         )
-        self.update = _update(self.network, _loss(loss), self.optimizer)
-        self.step = _gathering(self.update)
+        self.loss = _loss(loss)
+        self.updates: dict[float, Callable[..., Any]] = {}
         self.forward = ms.jit(self.network.construct) if mode == "graph" else self.network
-        self.loops: dict[int, Callable[..., Any]] = {}
+        self.loops: dict[tuple[Callable[..., Any], int], Callable[..., Any]] = {}
+
+    def _join(self) -> None:
+        """Find the other replicas, as msrun has put it into the environment; raises Unavailable."""
+        try:
+            communication.init()
+        except RuntimeError as error:
+            raise Unavailable(f"mindspore.communication.init(): {str(error).splitlines()[0]}") from None
+        self.rank = communication.get_rank()
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Any:
         """Return the data set as two tensors, or as samples for the loader."""
@@ -121,40 +149,48 @@ class MindSpore(Backend):
 
     def train(self, data: Any, batches: NDArray[np.int64]) -> Any:
         """Return one tensor of losses (graph), or a list of scalar tensors (pynative)."""
+        own = np.array_split(batches, self.replicas, axis=1)[self.rank]
+        # DistributedGradReducer takes the plain mean of the gradients, and the shares may differ by a sample.
+        weight = own.shape[1] * self.replicas / batches.shape[1]
+        if weight not in self.updates:
+            self.updates[weight] = _update(self.network, self.loss, self.optimizer, self.replicas, weight)
+        update = self.updates[weight]
         if self.input == "loader":
-            return self._train_loaded(_pipeline(data, batches), batches)
+            return self._train_loaded(update, _pipeline(data, own), own)
         features, labels = data
-        indices = batches.astype(np.int32)
+        indices = own.astype(np.int32)
+        step = _gathering(update)
         if self.mode == "pynative":
-            return [self.step(features, labels, Tensor(row)) for row in indices]
+            return [step(features, labels, Tensor(row)) for row in indices]
         size = indices.shape[1]
-        if size not in self.loops:
-            self.loops[size] = _compiled_loop(self.step, batches=Tensor(shape=[None, size], dtype=ms.int32))
-        return self.loops[size](features, labels, Tensor(indices))
+        if (update, size) not in self.loops:
+            self.loops[update, size] = _compiled_loop(step, batches=Tensor(shape=[None, size], dtype=ms.int32))
+        return self.loops[update, size](features, labels, Tensor(indices))
 
-    def _train_loaded(self, pipeline: Any, batches: NDArray[np.int64]) -> Any:
+    def _train_loaded(self, update: Callable[..., Any], pipeline: Any, batches: NDArray[np.int64]) -> Any:
         if self.mode == "pynative":
-            return [self.update(*batch) for batch in pipeline.create_tuple_iterator(num_epochs=1)]
+            return [update(*batch) for batch in pipeline.create_tuple_iterator(num_epochs=1)]
         # The compiled loop needs its batches before it begins: the pipeline stacks them to [steps, batch size, ...].
         # A compiled step per batch would do without, but dispatching it takes many times as long as the step.
         steps, size = batches.shape
         ((features, labels),) = pipeline.batch(steps, num_parallel_workers=1).create_tuple_iterator(num_epochs=1)
-        if size not in self.loops:
-            self.loops[size] = _compiled_loop(
-                self.step,
+        if (update, size) not in self.loops:
+            self.loops[update, size] = _compiled_loop(
+                _gathering(update),
                 features=Tensor(shape=[None, *features.shape[1:]], dtype=features.dtype),
                 labels=Tensor(shape=[None, *labels.shape[1:]], dtype=labels.dtype),
                 batches=Tensor(shape=[None], dtype=ms.int32),
             )
-        return self.loops[size](features, labels, Tensor(np.arange(steps, dtype=np.int32)))
+        return self.loops[update, size](features, labels, Tensor(np.arange(steps, dtype=np.int32)))
 
     def synchronize(self, handle: Any) -> NDArray[np.float32]:
         """Wait by reading every parameter and every loss: mindspore.runtime.synchronize does nothing on the CPU."""
         for parameter in self.network.trainable_params():
             parameter.asnumpy()
-        if self.mode == "graph":
-            return np.array(handle.asnumpy())
-        return np.array([loss.asnumpy() for loss in handle], np.float32)
+        losses = handle.asnumpy() if self.mode == "graph" else np.array([loss.asnumpy() for loss in handle], np.float32)
+        if self.replicas > 1:
+            losses = ops.AllReduce()(Tensor(losses)).asnumpy() / np.float32(self.replicas)
+        return np.array(losses)
 
     def predict(self, data: Any) -> NDArray[np.float32]:
         """Return the logits, computed PREDICT_ROWS samples at a time."""
@@ -215,18 +251,32 @@ def _pipeline(samples: _Samples, batches: NDArray[np.int64]) -> Any:
     return ds.GeneratorDataset(samples, ["features", "labels"], num_parallel_workers=1, batch_sampler=batches.tolist())
 
 
-def _update(network: Any, loss: Any, optimizer: Any) -> Callable[..., Any]:
+def _update(network: Any, loss: Any, optimizer: Any, replicas: int, weight: float) -> Callable[..., Any]:
+    """A step on a batch, or on a replica's share of one, whose mean loss counts ``weight`` times."""
+
     def mean_loss(features: Any, labels: Any) -> Any:
         return loss(network(features), labels)
 
-    gradient = ms.value_and_grad(mean_loss, None, optimizer.parameters)
+    def weighted_loss(features: Any, labels: Any) -> Any:
+        return loss(network(features), labels) * weight
+
+    gradient = ms.value_and_grad(mean_loss if weight == 1 else weighted_loss, None, optimizer.parameters)
 
     def update(features: Any, labels: Any) -> Any:
         value, gradients = gradient(features, labels)
         optimizer(gradients)
         return value
 
-    return update
+    if replicas == 1:
+        return update
+    reducer = nn.DistributedGradReducer(optimizer.parameters, mean=True, degree=replicas)
+
+    def averaging_update(features: Any, labels: Any) -> Any:
+        value, gradients = gradient(features, labels)
+        optimizer(reducer(gradients))
+        return value
+
+    return averaging_update
 
 
 def _gathering(update: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 import torch._dynamo  # every optimizer of torch.optim imports it when it is made: this way it counts as import
 from numpy.typing import NDArray
-from torch import nn
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
 from backends import contract
@@ -28,6 +29,7 @@ class PyTorch(Backend):
         "compile": "the same with torch.compile around model and loss",
     }
     devices = ("cpu", "gpu")
+    launcher = ("{python}", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node={replicas}")
 
     def load(
         self,
@@ -39,10 +41,14 @@ class PyTorch(Backend):
         mode: str,
         input: contract.Input,
         precision: contract.Precision,
+        replicas: int = 1,
     ) -> None:
         """Build model, loss and optimizer."""
         if device == "gpu" and not torch.cuda.is_available():
             raise Unavailable("torch.cuda.is_available() is False: PyTorch sees no GPU here")
+        if device == "gpu" and torch.cuda.device_count() < replicas:
+            gpus = torch.cuda.device_count()
+            raise Unavailable(f"torch.cuda.device_count() is {gpus}: NCCL wants a GPU for each of {replicas} replicas")
         if device == "cpu" and precision == "tf32":
             raise Unavailable("PyTorch has TF32 on GPUs only")
         # cuDNN uses TF32 unless told otherwise.
@@ -50,14 +56,22 @@ class PyTorch(Backend):
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
         self.mode = mode
         self.input = input
-        self.device = torch.device("cuda" if device == "gpu" else "cpu")
-        self.model = nn.Sequential(*(_layer(layer) for layer in model.layers))
+        self.replicas = replicas
+        if replicas > 1:
+            # torchrun has put into the environment who is who. NCCL is for GPUs, and Gloo for CPUs.
+            distributed.init_process_group("nccl" if device == "gpu" else "gloo")
+        self.rank = distributed.get_rank() if replicas > 1 else 0
+        self.device = torch.device("cuda", self.rank) if device == "gpu" else torch.device("cpu")
+        if device == "gpu":
+            torch.cuda.set_device(self.device)
+        network = nn.Sequential(*(_layer(layer) for layer in model.layers))
         # strict: every parameter of the model must be given, and no other.
-        self.model.load_state_dict({name: torch.from_numpy(values) for name, values in parameters.items()}, strict=True)
+        network.load_state_dict({name: torch.from_numpy(values) for name, values in parameters.items()}, strict=True)
         # On the CPU, convolutions are faster by a quarter with the channels last (the performance guide says so, too).
         convolutional = any(isinstance(layer, contract.Conv2d) for layer in model.layers)
         self.layout = torch.channels_last if convolutional and device == "cpu" else torch.contiguous_format
-        self.model.to(self.device, memory_format=self.layout)
+        self.network = network.to(self.device, memory_format=self.layout)
+        self.model = DistributedDataParallel(self.network) if replicas > 1 else self.network
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=sgd.learning_rate,
@@ -72,7 +86,7 @@ class PyTorch(Backend):
             return loss_function(self.model(features), labels)
 
         self.loss = torch.compile(forward) if mode == "compile" else forward
-        self.logits = torch.compile(self.model) if mode == "compile" else self.model
+        self.logits = torch.compile(self.network) if mode == "compile" else self.network
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Copy the arrays into tensors; class labels become int64, as CrossEntropyLoss wants them."""
@@ -86,18 +100,21 @@ class PyTorch(Backend):
         return feature_tensor, label_tensor
 
     def train(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> torch.Tensor:
-        """Take the steps; the returned tensor of losses stays on the device."""
+        """Take the steps; the returned tensor of losses, of this replica's share, stays on the device."""
+        own = np.array_split(batches, self.replicas, axis=1)[self.rank]
+        # DistributedDataParallel takes the plain mean of the gradients, and the shares may differ by a sample.
+        weight = own.shape[1] * self.replicas / batches.shape[1]
         if self.input == "loader":
             losses = [
-                self._step(*(tensor.to(self.device, non_blocking=True) for tensor in batch))
-                for batch in self._loader(data, batches)
+                self._step(weight, *(tensor.to(self.device, non_blocking=True) for tensor in batch))
+                for batch in self._loader(data, own)
             ]
         else:
             features, labels = data
             # index_select copies whole samples; features[row] goes through the general kernel for indexing.
             losses = [
-                self._step(features.index_select(0, row), labels.index_select(0, row))
-                for row in torch.from_numpy(batches).to(self.device)
+                self._step(weight, features.index_select(0, row), labels.index_select(0, row))
+                for row in torch.from_numpy(own).to(self.device)
             ]
         return torch.stack(losses)
 
@@ -107,8 +124,10 @@ class PyTorch(Backend):
         pinned = self.device.type == "cuda"
         return DataLoader(TensorDataset(*data), batch_sampler=batches.tolist(), num_workers=0, pin_memory=pinned)
 
-    def _step(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _step(self, weight: float, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         loss = self.loss(features, labels)
+        if weight != 1:
+            loss = loss * weight
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -116,6 +135,9 @@ class PyTorch(Backend):
 
     def synchronize(self, handle: torch.Tensor) -> NDArray[np.float32]:
         """Wait for the device's queue; on the CPU every operator has finished when it returns."""
+        if self.replicas > 1:
+            handle = handle / self.replicas
+            distributed.all_reduce(handle)
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return handle.cpu().numpy()
@@ -127,7 +149,7 @@ class PyTorch(Backend):
 
     def parameters(self) -> contract.Parameters:
         """Copy the parameters to the host; torch's layouts are the canonical ones."""
-        return {name: values.cpu().numpy().copy() for name, values in self.model.state_dict().items()}
+        return {name: values.cpu().numpy().copy() for name, values in self.network.state_dict().items()}
 
     def describe(self) -> dict[str, Any]:
         """Versions and settings in force."""
@@ -143,6 +165,8 @@ class PyTorch(Backend):
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "input": "torch DataLoader" if self.input == "loader" else "resident",
             "memory_format": str(self.layout).removeprefix("torch."),
+            "replicas": distributed.get_world_size() if distributed.is_initialized() else 1,
+            "collectives": distributed.get_backend() if distributed.is_initialized() else None,
             "sgd": "fused" if self.optimizer.defaults["fused"] else "foreach",
         }
 

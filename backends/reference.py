@@ -377,6 +377,7 @@ class Reference(Backend):
         mode: str,
         input: Input,
         precision: Precision,
+        replicas: int = 1,
     ) -> None:
         """Set the parameters, as float64 of exactly the same values."""
         if device not in self.devices:
@@ -385,6 +386,8 @@ class Reference(Backend):
             raise Unavailable("NumPy has no input pipeline of its own, and so the reference has no loader")
         if precision != "float32":
             raise Unavailable("the reference computes in float64: there is nothing to narrow")
+        if replicas > 1:
+            raise Unavailable("NumPy has no means to train replicas of a model")
         self.training = Training(model, loss, sgd, parameters)
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Data:

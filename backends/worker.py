@@ -1,19 +1,18 @@
 """The process that hosts one backend: answers the parent's requests, one at a time, and does nothing in between.
 
-Run as a script by the backend's own interpreter, with the number of an inherited socket as its only argument. A
-request is one JSON object; a reply is one JSON object followed by as many ``.npy`` images as its ``arrays`` says.
+Run as a script by the backend's own interpreter, with the number of an inherited socket as its only argument, or in the
+ways of ``backends.replicas``. A request is one JSON object; a reply is one JSON object followed by as many ``.npy``
+images as its ``arrays`` says.
 Nothing but the standard library, NumPy and safetensors is imported before the backend's own file.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import inspect
 import io
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -33,7 +32,7 @@ if "backends" not in sys.modules:
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from backends import contract  # noqa: E402
+from backends import contract, replicas  # noqa: E402
 
 Reply = tuple[dict[str, Any], list[NDArray[Any]]]
 
@@ -66,12 +65,13 @@ class Worker:
             job["mode"],
             job["input"],
             job["precision"],
+            job["replicas"],
         )
         return {}, []
 
     def describe(self) -> Reply:
         """Report versions, effective settings and where the process may run."""
-        return {"settings": self.backend.describe(), "affinity": affinity()}, []
+        return {"settings": self.backend.describe(), "affinity": replicas.affinity()}, []
 
     def put(self, name: str, features: str, labels: str, chunk: int) -> Reply:
         """Put a data set on the device in pieces of ``chunk`` samples."""
@@ -134,11 +134,6 @@ def load_backend(file: Path) -> contract.Backend:
     return found[0]()
 
 
-def affinity() -> list[int] | None:
-    """The processors this process may run on; None where the system has no such notion."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-
-
 def peak_memory() -> int:
     """Largest resident size of this process so far, in bytes.
 
@@ -188,16 +183,27 @@ def _npy(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process when the parent is gone, also while it is stopped or busy (Linux only)."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+def main(where: str, *how: str) -> None:
+    """Serve the parent at an inherited socket, alone or for replicas; or be one of these, or their coordinator."""
+    replicas.die_with_parent()
+    if where != replicas.DOOR:
+        channel = Connection(int(where))
+        if how:
+            number, coordinator, backend, *launcher = how
+            replicas.relay(channel, __file__, int(number), coordinator, backend, launcher)
+        else:
+            serve(channel)
+        return
+    coordinator, backend = how
+    name, _, value = coordinator.partition("=")
+    if name and os.environ.get(name) == value:
+        load_backend(Path(backend)).coordinate()
+    else:
+        serve(replicas.join(where))
 
 
 if __name__ == "__main__":
-    die_with_parent()
-    serve(Connection(int(sys.argv[1])))
+    main(*sys.argv[1:])
     # A framework's own clean-up can take seconds, and nothing depends on it.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,6 +53,14 @@ class Launch:
     processors: list[int]
     budget: float
     """Seconds that all requests of the run together may take."""
+    arguments: Sequence[str] = ()
+    """Of ``BackendFile.arguments``: how replicas are started, if they are processes."""
+
+    def start(self) -> WorkerProcess:
+        """Start the process; raises WorkerError as ``WorkerProcess`` does."""
+        return WorkerProcess(
+            self.python, self.folder, self.log, self.environment, self.processors, self.budget, self.arguments
+        )
 
 
 def _ends_on_failure(
@@ -148,16 +156,14 @@ class CellRun:
         self._cache_was_empty = not _has_files(self._cache)
         self.record.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         try:
-            worker = WorkerProcess(
-                launch.python, launch.folder, launch.log, launch.environment, launch.processors, launch.budget
-            )
+            worker = launch.start()
         except WorkerError as error:
             self.end(error.status, str(error))
             return
         batch_size = self.cell.materials.experiment.batch_size
         self._conversation = Conversation(worker, self.record, batch_size, self._session_start)
         self._evaluation = Evaluation(self._conversation, self.cell.materials, self.record)
-        self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps, launch.processors)
+        self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps)
         self._alive = True
 
     @_ends_on_failure
@@ -305,6 +311,7 @@ class CellRun:
             cell.mode,
             materials.experiment.input,
             cell.precision,
+            materials.experiment.replicas,
         )
 
     def _describe(self) -> None:

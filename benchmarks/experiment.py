@@ -61,6 +61,9 @@ class Experiment(Strict):
         default="resident",
         description="Where batches come from: the data set on the device, or the framework's own loader.",
     )
+    replicas: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1, description="Replicas of the model that share the work of every batch (data parallel training)."
+    )
     default: bool = Field(default=True, description="Whether a bench without names runs this experiment.")
 
     @model_validator(mode="after")
@@ -68,6 +71,10 @@ class Experiment(Strict):
         if self.data.is_regression != (self.loss == "mean-squared-error"):
             needed = "mean-squared-error" if self.data.is_regression else "cross-entropy"
             raise ValueError(f"loss: {self.loss!r} does not fit the data set {self.data.name!r}; use {needed!r}")
+        if self.replicas > self.batch_size:
+            raise ValueError(
+                f"replicas: {self.replicas:,} replicas cannot share a batch of {self.batch_size:,}; use at most that"
+            )
         size = sum(math.prod(shape) for shape in parameter_shapes(self.model).values())
         if size > LARGEST_MODEL:
             raise ValueError(f"layers: the model has {size:,} parameters; at most {LARGEST_MODEL:,} are accepted")
@@ -98,8 +105,13 @@ class Experiment(Strict):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of what is trained and how; the description and the place in the default set do not enter."""
+        """SHA-256 of what is trained and how; the description and the place in the default set do not enter.
+
+        A single replica does not either: experiments are what they were before there were more.
+        """
         values = self.model_dump(mode="json", exclude={"description", "default"})
+        if self.replicas == 1:
+            del values["replicas"]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

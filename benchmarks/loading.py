@@ -21,6 +21,7 @@ def load(
     mode: str,
     input: Input = "resident",
     precision: Precision = "float32",
+    replicas: int = 1,
 ) -> str:
     """Have a worker load a model whose parameters are in a safetensors file; return the device that took it.
 
@@ -38,9 +39,10 @@ def load(
             mode=mode,
             input=input,
             precision=precision,
+            replicas=replicas,
         )
     except WorkerError as error:
         if others and error.status == "unavailable":
-            return load(ask, others, model, loss, sgd, parameters, mode, input, precision)
+            return load(ask, others, model, loss, sgd, parameters, mode, input, precision, replicas)
         raise
     return device

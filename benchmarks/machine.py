@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 
+from backends.contract import THREAD_VARIABLES
 from backends.environments import has_nvidia_gpu
 from benchmarks.errors import InputError
 
@@ -99,8 +100,7 @@ def worker_environment(threads: int) -> dict[str, str]:
     kept = {
         name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     }
-    variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")
-    return {**kept, **dict.fromkeys(variables, str(threads))}
+    return {**kept, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
 
 
 def _allowed() -> list[int]:

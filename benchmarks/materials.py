@@ -199,11 +199,19 @@ def _need_same_shapes(name: str, drawn: contract.Parameters, start: Start) -> No
 
 
 def check_size(name: str, experiment: Experiment, samples: int) -> None:
-    """Raise InputError if there is no full batch among so many training samples, or if the order is too long."""
+    """Raise InputError if so many training samples make no full batch, too long an order, or a batch too short.
+
+    That is the last one of an epoch, if there are more replicas than samples in it.
+    """
     batch_size, epochs = experiment.batch_size, experiment.epochs
     if batch_size > samples:
         raise InputError(
             f"{name}: batch_size: {batch_size:,} is more than the {samples:,} training samples; use at most that"
+        )
+    if 0 < (last := samples % batch_size) < experiment.replicas:
+        raise InputError(
+            f"{name}: replicas: {experiment.replicas:,} cannot share the last batch of an epoch, which has {last:,} of "
+            f"the {samples:,} training samples; use at most {last:,}, or another batch_size"
         )
     if samples * epochs > LARGEST_ORDER:
         raise InputError(

@@ -149,9 +149,7 @@ def _seconds_to_copy(parts: Sequence[Part], pool: ThreadPoolExecutor) -> float:
 def _start(launch: Launch) -> WorkerProcess | WorkerError:
     launch.folder.mkdir(parents=True)
     try:
-        return WorkerProcess(
-            launch.python, launch.folder, launch.log, launch.environment, launch.processors, launch.budget
-        )
+        return launch.start()
     except WorkerError as error:
         return error
 

@@ -325,7 +325,9 @@ class Session:
         folder = scratch / record.run
         record.key = self._key(run.cell, record.round)
         with shielded():
-            run.start(Launch(python, folder, log, environment, self._processors[threads], self._options.timeout))
+            replication = run.cell.backend.arguments(run.cell.materials.experiment.replicas)
+            where = self._processors[threads]
+            run.start(Launch(python, folder, log, environment, where, self._options.timeout, replication))
 
     def _records(self, comparison: Comparison) -> list[Run]:
         """Make the records of a comparison's runs, with all that is known before they begin."""
@@ -357,6 +359,7 @@ class Session:
                     step_flops=step_flops(materials.model, experiment.batch_size),
                     threads_asked=cell.threads,
                     precision_asked=cell.precision,
+                    replicas=experiment.replicas,
                     point=materials.point,
                     target_accuracy=self._options.target_accuracy,
                     machine=self._machine,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -43,10 +42,9 @@ IDLE_CHECK = 0.05
 class TimedWindows:
     """The windows of one worker."""
 
-    def __init__(self, conversation: Conversation, full_steps: int, processors: Sequence[int]) -> None:
-        """Take windows of full batches, of which an epoch has ``full_steps``, on a processor for each thread."""
+    def __init__(self, conversation: Conversation, full_steps: int) -> None:
+        """Take windows of full batches, of which an epoch has ``full_steps``."""
         self._conversation = conversation
-        self._processors = processors
         self.call_steps = min(LONGEST_CALL, full_steps)
         self.calls = 1
         self.seconds: list[float] = []
@@ -60,13 +58,15 @@ class TimedWindows:
 
     def warm_up(self) -> None:
         """Find out how many calls of ``train`` a window needs to be long enough, and look whether it is honest."""
-        pid = self._conversation.worker.pid
-        before = thread_seconds(pid)
+        places = self._conversation.worker.places
+        before = [thread_seconds(pid) for pid, _ in places]
         self._sized()  # after a single epoch, which begins with a window of one step, this length is new
         while (seconds := self._sized()) < AIMED_WINDOW:
             self.calls = math.ceil(self.calls * AIMED_WINDOW / seconds)
-        self.allowed = allowed(pid)
-        self.bound_threads = bind_busiest(pid, before, self._processors)
+        self.allowed = self._allowed()
+        self.bound_threads = sum(
+            bind_busiest(pid, own, processors) for (pid, processors), own in zip(places, before, strict=True)
+        )
         seconds = self._sized()
         self._check_doubling(seconds)
         self._check_idle()
@@ -81,8 +81,12 @@ class TimedWindows:
 
     def end(self) -> None:
         """Let the threads run where they like again."""
-        self.allowed |= allowed(self._conversation.worker.pid)
-        release(self._conversation.worker.pid, self._processors)
+        self.allowed |= self._allowed()
+        for pid, processors in self._conversation.worker.places:
+            release(pid, processors)
+
+    def _allowed(self) -> set[int]:
+        return {processor for pid, _ in self._conversation.worker.places for processor in allowed(pid)}
 
     def _sized(self) -> float:
         return self._train("warm_up", "warm-up", 0, self.calls)

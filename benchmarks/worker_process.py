@@ -9,6 +9,8 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
@@ -48,11 +50,19 @@ class WorkerProcess:
     """A fresh process in a backend's environment, with a channel of its own; its prints go to ``log``.
 
     The worker lives in a session of its own, so that a Ctrl-C reaches only the parent and one signal reaches the
-    whole tree. ``budget`` is the number of seconds that all its requests together may take.
+    whole tree. ``budget`` is the number of seconds that all its requests together may take. With the ``arguments`` of
+    ``BackendFile.arguments`` it stands for replicas that are processes of their own.
     """
 
     def __init__(
-        self, python: Path, folder: Path, log: Path, environment: dict[str, str], processors: list[int], budget: float
+        self,
+        python: Path,
+        folder: Path,
+        log: Path,
+        environment: dict[str, str],
+        processors: list[int],
+        budget: float,
+        arguments: Sequence[str] = (),
     ) -> None:
         """Start the process; it has to be asked for ``hello`` before anything else.
 
@@ -67,7 +77,7 @@ class WorkerProcess:
             self._log = BoundedLog(printed, log)
             # -P keeps the script's folder off sys.path, where backends/jax.py would hide jax.
             self._process = subprocess.Popen(
-                [str(python), "-P", "-u", str(WORKER), str(theirs.fileno())],
+                [str(python), "-P", "-u", str(WORKER), str(theirs.fileno()), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=prints,
                 stderr=subprocess.STDOUT,
@@ -83,6 +93,9 @@ class WorkerProcess:
             theirs.close()
         self.started = started
         self.pid = self._process.pid
+        self.places: list[tuple[int, list[int]]] = [(self.pid, processors)]
+        """The processes that train, and the processors of each."""
+        self._tree = [psutil.Process(self.pid)]
         self.paused_cpu_seconds = 0.0
         """Processor time that the process took while it was stopped."""
         self._cpu_when_paused: float | None = None
@@ -90,9 +103,13 @@ class WorkerProcess:
             os.sched_setaffinity(self.pid, processors)
 
     def hello(self) -> float:
-        """Wait until the interpreter is up; return the seconds since the process was started."""
-        self._receive("start")
-        return time.perf_counter() - self.started
+        """Wait until the interpreter is up, of every replica; return the seconds since the process was started."""
+        values = self._checked(self._receive("start")[0])
+        seconds = time.perf_counter() - self.started
+        if "replicas" in values:
+            self.places = [(replica["pid"], replica["processors"]) for replica in values["replicas"]]
+            self._tree += self._tree[0].children(recursive=True)
+        return seconds
 
     def ask(self, what: str, **arguments: Any) -> Answer:
         """Send a request and wait for its answer.
@@ -107,11 +124,14 @@ class WorkerProcess:
             raise self._died() from None
         values, arrays = self._receive(what)
         seconds = time.perf_counter() - begin
+        return Answer(self._checked(values), arrays, seconds)
+
+    def _checked(self, values: dict[str, Any]) -> dict[str, Any]:
         if "unavailable" in values:
             raise WorkerError("unavailable", values["unavailable"])
         if "failed" in values:
             raise WorkerError("failed", values["failed"])
-        return Answer(values, arrays, seconds)
+        return values
 
     def _receive(self, what: str) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         # A watchdog that kills the worker ends every wait, also one for the second half of a message.
@@ -155,17 +175,21 @@ class WorkerProcess:
         return WorkerError("failed", f"the worker exited with code {code} before it answered")
 
     def cpu_seconds(self) -> float:
-        """Processor time of the process so far, user and system, all threads."""
-        times = psutil.Process(self.pid).cpu_times()
-        return float(times.user + times.system)
+        """Processor time of the process so far, user and system, all threads; with replicas, of all processes."""
+        seconds = 0.0
+        for process in self._tree:
+            with suppress(psutil.NoSuchProcess):  # a replica has just ended: the next request will tell
+                times = process.cpu_times()
+                seconds += times.user + times.system
+        return seconds
 
     def pause(self) -> None:
-        """Stop the whole process group, so that a waiting worker takes nothing from the one that has the turn."""
+        """Stop the whole process tree, so that a waiting worker takes nothing from the one that has the turn."""
         self._signal(signal.SIGSTOP)
         self._cpu_when_paused = self.cpu_seconds()
 
     def resume(self) -> None:
-        """Let the process group go on."""
+        """Let the process tree go on."""
         if self._cpu_when_paused is not None:
             self.paused_cpu_seconds += self.cpu_seconds() - self._cpu_when_paused
             self._cpu_when_paused = None
@@ -183,21 +207,15 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the process and all its descendants at once, and wait for it."""
-        try:
-            descendants = psutil.Process(self.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            descendants = []
+        with suppress(psutil.NoSuchProcess):
+            self._tree += self._tree[0].children(recursive=True)
         self._signal(signal.SIGKILL)
-        for process in descendants:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
         self._process.wait()
         self._log.close()
 
     def _signal(self, number: signal.Signals) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
-        except ProcessLookupError:
-            return
+        for process in self._tree[1:]:  # launchers give their processes groups of their own
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)

@@ -65,6 +65,8 @@ def _times(run: Run, wall_seconds: float) -> list[str]:
 
 def _processors(run: Run, processors: Sequence[int]) -> list[str]:
     found = []
+    if (there := run.settings.get("replicas", 1)) != run.replicas:
+        found.append(f"{run.replicas} replicas were asked for, and it says that there are {there}")
     used = run.settings.get("affinity")
     if used is not None and not set(used) <= set(processors):
         found.append(f"bound to the processors {list(processors)}, it runs on {used}")

@@ -172,9 +172,11 @@ class Run:
     ladder: list[dict[str, Any]] = field(default_factory=list)
     """The rungs that were walked, each with its figure and tolerance."""
     peak_memory_bytes: int | None = None
-    """Largest resident size of the process."""
+    """Largest resident size of the process; with replicas that are processes, of each, added up."""
     peak_device_memory_bytes: int | None = None
     """Most bytes that the framework's allocator had handed out on a GPU at any time, its reserves not counted."""
+    replicas: int = 1
+    """Of the model, which shared the work of every batch."""
     threads_asked: int | None = None
     precision_asked: str = ""
     threads: int | None = None

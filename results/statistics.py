@@ -92,7 +92,7 @@ def _quantile(degrees_of_freedom: int) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
 
 
-GROUP = ["experiment", "experiment_hash", "device", "threads_asked", "precision_asked"]
+GROUP = ["experiment", "experiment_hash", "device", "threads_asked", "precision_asked", "replicas"]
 """What cells have to have in common to be compared."""
 
 COMPARED = [

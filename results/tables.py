@@ -11,6 +11,7 @@ from typing import Literal
 import pandas as pd
 
 from results.metrics import FIRST_STEP, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
+from results.scaling import scaling_texts
 from results.statistics import BASELINE, GROUP, compare, throughputs
 from results.store import Store, StoreError
 
@@ -25,6 +26,9 @@ EXPERIMENTS = (TEST_ACCURACY, TEST_LOSS, THROUGHPUT)
 
 NARROW = (TEST_ACCURACY, THROUGHPUT)
 """The same in a terminal of 80 columns."""
+
+COMPARISON = ["label", "device", "threads_asked", "replicas"]
+"""What the cells of one table of a summary have in common."""
 
 CELL = [*GROUP, "backend", "mode"]
 """What makes two runs repetitions of each other."""
@@ -75,11 +79,9 @@ def experiments_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> str:
-    """The summary of a session for a pull request or a job's page: one Markdown table per comparison."""
+    """The summary of a session for a pull request or a job's page: one Markdown table per comparison, and scaling."""
     parts = []
-    for (label, device, threads), cells in summary_table(runs, windows, baseline).groupby(
-        ["label", "device", "threads_asked"], sort=False
-    ):
+    for (label, device, _, _), cells in summary_table(runs, windows, baseline).groupby(COMPARISON, sort=False):
         metrics = [TEST_LOSS if cells[TEST_ACCURACY.column].isna().all() else TEST_ACCURACY, THROUGHPUT, FIRST_STEP]
         shown = pd.DataFrame({"backend": cells["backend"], "mode": cells["mode"]})
         for metric in metrics:
@@ -89,8 +91,16 @@ def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[
             "; ".join(text for text in (problems, note) if isinstance(text, str) and text)
             for problems, note in zip(cells["problems"], cells["note"], strict=True)
         ]
-        parts.append(f"### {label} on {device}, {threads} threads\n\n{markdown(shown)}\n")
+        parts.append(f"### {label} on {device}, {resources(cells.iloc[0])}\n\n{markdown(shown)}\n")
+    if len(scaled := scaling_texts(runs)):
+        parts.append(f"### Scaling over replicas\n\n{markdown(scaled)}\n")
     return "\n".join(parts)
+
+
+def resources(run: pd.Series) -> str:
+    """Threads, and replicas where there are several, of a run or of a row of the summary."""
+    replicas = f", {run['replicas']} replicas" if run["replicas"] > 1 else ""
+    return f"{run['threads_asked']} threads{replicas}"
 
 
 def markdown(table: pd.DataFrame) -> str:

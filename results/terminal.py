@@ -12,8 +12,17 @@ from rich.table import Table
 
 from results.advice import advice
 from results.metrics import FIRST_STEP, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
+from results.scaling import scaling_texts
 from results.store import Store
-from results.tables import IDENTITY, NARROW, experiments_table, retirements, summary_table
+from results.tables import (
+    COMPARISON,
+    IDENTITY,
+    NARROW,
+    experiments_table,
+    resources,
+    retirements,
+    summary_table,
+)
 
 
 def print_session(store: Store, session: str, baseline: tuple[str, str], console: Console) -> None:
@@ -23,9 +32,10 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
     if runs.empty:
         return
     summary = summary_table(runs, store.windows(session), baseline)
-    for _, cells in summary.groupby(["label", "device", "threads_asked"], sort=False):
+    for _, cells in summary.groupby(COMPARISON, sort=False):
         _print_cells(cells, console)
         console.print()
+    _print_scaling(runs, console)
     console.print(
         "Medians over the runs of a cell. samples/s: training in steady state; first step: seconds, with compilation. "
         "The last column: ratio of the throughput, with its 95 % interval over rounds of fresh processes."
@@ -40,7 +50,7 @@ def _print_cells(cells: pd.DataFrame, console: Console) -> None:
     """Print a row per backend and mode of one comparison."""
     first = cells.iloc[0]
     score = TEST_LOSS if cells[TEST_ACCURACY.column].isna().all() else TEST_ACCURACY
-    table = _table(f"{first['label']} on {first['device']}, {first['threads_asked']} threads")
+    table = _table(f"{first['label']} on {first['device']}, {resources(first)}")
     table.add_column("backend and mode", overflow="fold")
     for heading in (score.label, THROUGHPUT.unit, FIRST_STEP.label):
         table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
@@ -60,6 +70,19 @@ def _print_cells(cells: pd.DataFrame, console: Console) -> None:
         for remark in (cell.problems, cell.note):
             if isinstance(remark, str) and remark:
                 console.print(f"{cell.backend} {cell.mode}: {remark}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_scaling(runs: pd.DataFrame, console: Console) -> None:
+    """Print what replicas gain over one, where the session has both."""
+    scaled = scaling_texts(runs)
+    for title, rows in scaled.groupby("experiment", sort=False) if len(scaled) else ():
+        table = _table(f"replicas of {title} in all")
+        for name in rows.columns[1:]:
+            table.add_column(name, overflow="fold")
+        for row in rows.itertuples(index=False):
+            table.add_row(*map(escape, row[1:]))
+        console.print(table)
+        console.print()
 
 
 def print_runs(runs: pd.DataFrame, console: Console) -> None:

@@ -93,6 +93,13 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processors for every framework; default: physical cores, less one.")
     ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            help="Replicas of the model that share every batch (data parallel); --sweep replicas=1,2 shows how it "
+            "scales; default: the experiment's."
+        ),
+    ] = None,
     precision: Annotated[
         Precision, typer.Option(help="Arithmetic of products; tf32 where a framework has it on its device.")
     ] = "float32",
@@ -122,7 +129,7 @@ def run(
 
     Exit code: 0 if every planned run is ok or unavailable, 1 if any failed, 2 for bad input, 3 if nothing was selected.
     """
-    overrides = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    overrides = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "replicas": replicas}
     selection = bench.Selection(
         experiments=names or (),
         backends=backend or (),

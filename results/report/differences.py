@@ -33,6 +33,7 @@ SAME = {
     "backend_hash": "the backend's file",
     "framework": "versions",
     "threads_asked": "threads",
+    "replicas": "replicas",
     "precision_asked": "precision",
 }
 """Columns that should be the same, and what they are called where they are not."""

@@ -18,6 +18,7 @@ from results.advice import advice
 from results.report.data import page_data
 from results.report.facts import experiments, facts, missing, problems
 from results.report.panels import Results
+from results.scaling import scaling_texts
 from results.statistics import BASELINE
 from results.tables import retirements, write_text
 
@@ -42,6 +43,7 @@ def render(results: Results, baseline: tuple[str, str] = BASELINE) -> str:
         subtitle=f"{len(runs)} runs of {_count(len(results.labels), 'comparison')}, "
         f"{_count(len(sessions), 'session')}: {', '.join(sessions[:5])}; {runs['machine'].iloc[0].get('cpu', '')}",
         advice=advice(runs),
+        scaling=scaling_texts(runs),
         metrics=metrics.METRICS,
         problems=list(problems(bad.head(MOST_PROBLEMS), results.folder)),
         missing=missing(runs),

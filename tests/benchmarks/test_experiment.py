@@ -126,3 +126,11 @@ def test_overrides_reach_into_tables_and_are_validated() -> None:
     ):
         with pytest.raises(InputError, match=message):
             experiments.load(path, overrides)
+
+
+def test_one_replica_is_the_experiment_that_it_was_and_several_are_another(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    alone, two = experiments.load(path), experiments.load(path, {"replicas": 2})
+    assert experiments.load(path, {"replicas": 1}).hash == alone.hash != two.hash
+    before = experiments.load(experiments.find("digits-mlp")).hash
+    assert before.startswith("0b74e9b2931b0ce2"), "the hash of results/reference, which is older than replicas"

@@ -79,3 +79,9 @@ def test_an_order_that_would_not_fit_into_memory_is_refused(make, monkeypatch: p
     monkeypatch.setattr(materials, "LARGEST_ORDER", 1_000_000)
     with pytest.raises(InputError, match="epochs: 10,000 x"):
         make("a", epochs=10_000)
+
+
+def test_a_last_batch_that_is_too_short_for_the_replicas_is_refused_with_the_figures(make) -> None:
+    with pytest.raises(InputError, match="replicas: 15 cannot share the last batch of an epoch, which has 14"):
+        make("a", batch_size=32, replicas=15)
+    assert make("b", batch_size=32, replicas=14).last_batch == 14

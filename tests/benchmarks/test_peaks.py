@@ -49,12 +49,12 @@ def test_a_backend_trains_two_square_products_on_one_batch_of_all_samples(measur
     """The backend itself looks, and fails where it is asked for anything else."""
     body = """
     loaded = False
-    def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+    def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
         assert not self.loaded, "loaded twice"
         self.loaded, self.size = True, model.input_shape[0]
         assert len(model.layers) == 1 and loss == "mean-squared-error" and sgd.learning_rate > 0
         assert parameters["0.weight"].shape == (self.size, self.size)
-        super().load(model, loss, sgd, parameters, device, mode, input, precision)
+        super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
     def put(self, features, labels):
         assert features.shape == labels.shape == (self.size, self.size)
         return super().put(features, labels)
@@ -140,11 +140,11 @@ def test_what_was_measured_before_a_larger_product_failed_stays(measure: Measure
 def test_auto_is_the_gpu_where_there_is_one_else_the_cpu(measure: Measure, write_backend) -> None:
     without = """
     devices = ("cpu", "gpu")
-    def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+    def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
         if device == "gpu":
             from backends.contract import Unavailable
             raise Unavailable("no GPU")
-        super().load(model, loss, sgd, parameters, device, mode, input, precision)
+        super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
     """
     having = 'devices = ("cpu", "gpu")'
     files = [write_backend("without", without), write_backend("having", having)]

@@ -161,6 +161,7 @@ def load(process: WorkerProcess, files: Files, target: Target, device: str, inpu
         mode=target.mode,
         input=input,
         precision="float32",
+        replicas=1,
     )
 
 

@@ -78,34 +78,36 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
-                super().load(model, loss, replace(sgd, nesterov=False), parameters, device, mode, input, precision)
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
+                plain = replace(sgd, nesterov=False)
+                super().load(model, loss, plain, parameters, device, mode, input, precision, replicas)
             """,
             "one step regression",
             "if nesterov is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
-                super().load(model, loss, replace(sgd, weight_decay=0.0), parameters, device, mode, input, precision)
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
+                plain = replace(sgd, weight_decay=0.0)
+                super().load(model, loss, plain, parameters, device, mode, input, precision, replicas)
             """,
             "one step strides",
             "if weight decay is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
                 sgd = sgd if sgd.nesterov else replace(sgd, momentum=0.0)
-                super().load(model, loss, sgd, parameters, device, mode, input, precision)
+                super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
             """,
             "training rows",
             "if momentum is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
                 scaled = replace(sgd, learning_rate=16 * sgd.learning_rate)
-                super().load(model, loss, scaled, parameters, device, mode, input, precision)
+                super().load(model, loss, scaled, parameters, device, mode, input, precision, replicas)
             """,
             "one step rows",
             "the sum over the batch",
@@ -146,28 +148,28 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
                 layers = [replace(x, stride=3) if isinstance(x, MaxPool2d) else x for x in model.layers]
                 model = replace(model, layers=tuple(layers))
-                super().load(model, loss, sgd, parameters, device, mode, input, precision)
+                super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
             """,
             "predict",
             "predict: ValueError",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
                 layers = [Tanh() if isinstance(x, ReLU) else x for x in model.layers]
                 model = replace(model, layers=tuple(layers))
-                super().load(model, loss, sgd, parameters, device, mode, input, precision)
+                super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
             """,
             "outputs rows",
             "the first wrong layer is layers[3], relu",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
-                super().load(model, loss, sgd, parameters, "cpu", mode, input, precision)
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
+                super().load(model, loss, sgd, parameters, "cpu", mode, input, precision, replicas)
             """,
             "no GPU",
             "it loaded all the same",
@@ -194,19 +196,19 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
                 if any(isinstance(layer, MaxPool2d) for layer in model.layers):
                     raise Unavailable("no max_pool2d yet")
-                super().load(model, loss, sgd, parameters, device, mode, input, precision)
+                super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
             """,
             "load",
             "no max_pool2d yet in strides",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
                 self.input = input
-                super().load(model, loss, sgd, parameters, device, mode, "resident", precision)
+                super().load(model, loss, sgd, parameters, device, mode, "resident", precision, replicas)
 
             def train(self, data, batches):
                 return super().train(data, batches[::-1] if self.input == "loader" else batches)
@@ -216,10 +218,10 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision):
+            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
                 if input == "loader":
                     raise ImportError("no module named loader")
-                super().load(model, loss, sgd, parameters, device, mode, input, precision)
+                super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
             """,
             "loader",
             "load: ImportError",
@@ -270,8 +272,8 @@ def test_a_difference_between_two_processes_is_reported_and_allowed_within_round
     check: Check, write_backend: Callable[..., Path]
 ) -> None:
     body = """
-    def load(self, model, loss, sgd, parameters, device, mode, input, precision):
-        super().load(model, loss, sgd, parameters, device, mode, input, precision)
+    def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
+        super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
         self.shift = 1e-8 * (os.getpid() % 7 + 1)
 
     def parameters(self):

@@ -427,6 +427,7 @@ DOCUMENT_KEYS = [
     "gpu",
     "threads",
     "threads_asked",
+    "replicas",
     "precision",
     "framework",
     "command",

@@ -105,6 +105,7 @@ class Worker:
             mode=self._mode,
             input="resident",
             precision="float32",
+            replicas=1,
         )
         files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
         self._process.ask("put", name="train", chunk=data.sizes["train"], **files)

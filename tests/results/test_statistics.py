@@ -85,6 +85,7 @@ def table_of(
                 "device": "cpu",
                 "threads_asked": 3,
                 "threads": 3,
+                "replicas": 1,
                 "precision": "float32",
                 "precision_asked": "float32",
                 "backend": backend,

@@ -117,8 +117,8 @@ MINT = Saboteur(
     "mindspore.mint.optim.SGD under PyNative on the CPU, which trains nothing in MindSpore 2.10",
     FIRST_STEP,
     """
-    def load(self, model, loss, sgd, parameters, device, mode, input, precision):
-        super().load(model, loss, sgd, parameters, device, mode, input, precision)
+    def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
+        super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
         self.optimizer = mint.optim.SGD(
             self.network.trainable_params(), sgd.learning_rate, sgd.momentum, 0, sgd.weight_decay, sgd.nesterov
         )
