@@ -29,6 +29,9 @@ NARROW = (TEST_ACCURACY, THROUGHPUT)
 CELL = [*GROUP, "backend", "mode"]
 """What makes two runs repetitions of each other."""
 
+COMPARISON = ["label", "device", "threads_asked", "node"]
+"""Columns of the summary that tell its comparisons apart."""
+
 
 def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     """One row per run, every column of the record; nested values are JSON text."""
@@ -74,12 +77,16 @@ def experiments_table(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def title_of(cell: pd.Series) -> str:
+    """What the comparison of a row of the summary is called."""
+    machine = f" on {cell['node']}" if cell["node"] else ""
+    return f"{cell['label']} on {cell['device']}, {cell['threads_asked']} threads{machine}"
+
+
 def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> str:
     """The summary of a session for a pull request or a job's page: one Markdown table per comparison."""
     parts = []
-    for (label, device, threads), cells in summary_table(runs, windows, baseline).groupby(
-        ["label", "device", "threads_asked"], sort=False
-    ):
+    for _, cells in summary_table(runs, windows, baseline).groupby(COMPARISON, sort=False, dropna=False):
         metrics = [TEST_LOSS if cells[TEST_ACCURACY.column].isna().all() else TEST_ACCURACY, THROUGHPUT, FIRST_STEP]
         shown = pd.DataFrame({"backend": cells["backend"], "mode": cells["mode"]})
         for metric in metrics:
@@ -89,7 +96,7 @@ def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[
             "; ".join(text for text in (problems, note) if isinstance(text, str) and text)
             for problems, note in zip(cells["problems"], cells["note"], strict=True)
         ]
-        parts.append(f"### {label} on {device}, {threads} threads\n\n{markdown(shown)}\n")
+        parts.append(f"### {title_of(cells.iloc[0])}\n\n{markdown(shown)}\n")
     return "\n".join(parts)
 
 

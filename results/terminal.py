@@ -13,7 +13,7 @@ from rich.table import Table
 from results.advice import advice
 from results.metrics import FIRST_STEP, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
 from results.store import Store
-from results.tables import IDENTITY, NARROW, experiments_table, retirements, summary_table
+from results.tables import COMPARISON, IDENTITY, NARROW, experiments_table, retirements, summary_table, title_of
 
 
 def print_session(store: Store, session: str, baseline: tuple[str, str], console: Console) -> None:
@@ -23,7 +23,7 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
     if runs.empty:
         return
     summary = summary_table(runs, store.windows(session), baseline)
-    for _, cells in summary.groupby(["label", "device", "threads_asked"], sort=False):
+    for _, cells in summary.groupby(COMPARISON, sort=False, dropna=False):
         _print_cells(cells, console)
         console.print()
     console.print(
@@ -40,7 +40,7 @@ def _print_cells(cells: pd.DataFrame, console: Console) -> None:
     """Print a row per backend and mode of one comparison."""
     first = cells.iloc[0]
     score = TEST_LOSS if cells[TEST_ACCURACY.column].isna().all() else TEST_ACCURACY
-    table = _table(f"{first['label']} on {first['device']}, {first['threads_asked']} threads")
+    table = _table(title_of(first))
     table.add_column("backend and mode", overflow="fold")
     for heading in (score.label, THROUGHPUT.unit, FIRST_STEP.label):
         table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)

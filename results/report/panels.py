@@ -42,7 +42,7 @@ class Results:
         """The same with no more than what tells them apart."""
         firsts = self.runs.drop_duplicates("panel")
         parts = [firsts["experiment"], firsts["point"]]
-        parts += [firsts[column] for column in ("device", "threads_asked") if firsts[column].nunique() > 1]
+        parts += [firsts[column] for column in ("device", "threads_asked", "node") if firsts[column].nunique() > 1]
         return [" ".join(str(part) for part in row if part) for row in zip(*parts, strict=True)]
 
 
@@ -91,4 +91,5 @@ def read_experiments(folder: Path, names: Sequence[str], sessions: Sequence[str]
 def label(run: pd.Series) -> str:
     """What the comparison of a run is called."""
     name = f"{run['experiment']} {run['point']}".strip()
-    return f"{name} on {run['device']}, {run['threads_asked']} threads, {run['precision_asked']}"
+    machine = f", on {run['node']}" if run["node"] else ""
+    return f"{name} on {run['device']}, {run['threads_asked']} threads, {run['precision_asked']}{machine}"
