@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
+from distributed import Event, KilledWorker, Queue
 from rich.console import Console
 
 from backends import environments
@@ -37,6 +38,9 @@ ATTEMPTS = 3
 
 NO_WORKERS = 60.0
 """Seconds without a worker before a session gives up: Dask starts those again that died, and queues start new ones."""
+
+LOOK = 2.0
+"""Seconds between two looks at which workers there are."""
 
 
 def on_cluster(cluster: str, request: Request, what: str, store: Store, console: Console, dry_run: bool) -> int:
@@ -79,8 +83,6 @@ class ClusterSession:
         self, name: str, request: Request, machines: Machines, store: Store, progress: TerminalProgress
     ) -> None:
         """Take up a session that has been claimed; nothing is started."""
-        from distributed import Queue
-
         self.name = name
         self.runs: list[Run] = []
         self.progress = progress
@@ -92,7 +94,7 @@ class ClusterSession:
         self._handed_out = self._last_number()
         self._standing = self._retire_what_has_changed()
         self._stopped_by = ""
-        self._last_end = self._last_worker = time.monotonic()
+        self._last_end = self._last_worker = self._last_look = time.monotonic()
         self._queue = Queue(f"lockstep-{name}-{time.time_ns()}", client=machines.client)
 
     def execute(self) -> None:
@@ -121,8 +123,6 @@ class ClusterSession:
 
     def _hand_out(self, comparison: _Comparison) -> None:
         """Have a machine run what is missing of a comparison."""
-        from distributed import Event
-
         comparison.begun += 1
         self._handed_out += 1
         ticket = f"{self._queue.name}-{self._handed_out}"
@@ -156,8 +156,6 @@ class ClusterSession:
 
     def _let_go(self) -> None:
         """Want nothing more of the cluster."""
-        from distributed import Event
-
         with suppress(OSError, RuntimeError):
             self._machines.client.cancel([comparison.future for comparison in self._open()])
             for ticket in self._by_ticket:
@@ -173,16 +171,24 @@ class ClusterSession:
             self._take_messages()  # after looking: what a part had to say comes before its end
             for comparison in ended:
                 self._part_ended(comparison)
-            if self._machines.workers():
-                self._last_worker = time.monotonic()
-            elif time.monotonic() - self._last_worker > NO_WORKERS:
-                self._give_up("no Dask worker with the resource lockstep is left")
+            self._look_for_workers()
         except StoreError:
             raise
         except OSError as error:
             self._give_up(f"the Dask scheduler does not answer any more: {error}")
         if not ended:
             time.sleep(POLL)
+
+    def _look_for_workers(self) -> None:
+        """Give up when there has been no worker for long; looking is not for nothing where there are hundreds."""
+        now = time.monotonic()
+        if now - self._last_look < LOOK:
+            return
+        self._last_look = now
+        if self._machines.workers():
+            self._last_worker = now
+        elif now - self._last_worker > NO_WORKERS:
+            self._give_up(f"no Dask worker with the resource {RESOURCE!r} is left")
 
     def _take_messages(self) -> None:
         with shielded():  # what has been taken from the queue is nowhere else
@@ -374,8 +380,6 @@ def _place(run: Run) -> tuple[Any, ...]:
 
 def _died(future: Any) -> bool:
     """Whether a task failed because the workers died that had it, and not by what it did."""
-    from distributed import KilledWorker
-
     return isinstance(future.exception(), KilledWorker)
 
 
