@@ -86,6 +86,7 @@ class ClusterSession:
         self.name = name
         self.runs: list[Run] = []
         self.progress = progress
+        self._places: set[tuple[Any, ...]] = set()
         self._request = request
         self._machines = machines
         self._store = store
@@ -217,7 +218,7 @@ class ClusterSession:
         run = row.run
         if run.status == "interrupted" and not self._stopped_by:
             return  # the machine stopped on its own account; another one gets the part
-        if any(_place(run) == _place(other) for other in self.runs):
+        if _place(run) in self._places:
             return  # the last words of a machine that was given up
         run.session, run.reason = self.name, run.reason.replace("stopped by SIGTERM", self._stopped_by)
         for name, content in row.files.items():
@@ -229,6 +230,7 @@ class ClusterSession:
     def _append(self, run: Run) -> None:
         self._store.append(run)
         self.runs.append(run)
+        self._places.add(_place(run))
         if run.round > self._request.options.repeats:  # its machine has added a round
             self.progress.add([run])
         now = time.monotonic()

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -99,7 +100,9 @@ def _remote(text: str, stack: ExitStack) -> Any:
 
     address = text if "://" in text else _address(text)
     try:
-        return stack.enter_context(Client(address, timeout=TIMEOUT))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other versions of packages that a worker has
+            return stack.enter_context(Client(address, timeout=TIMEOUT))
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"--cluster {text}: no Dask scheduler answers there: {_first_line(error)}") from None
 
