@@ -15,7 +15,8 @@ nox.options.sessions = ["tests"]
 @nox.session
 def bench(session: nox.Session) -> None:
     """Run the experiments on every framework; arguments after -- go to 'lockstep run'."""
-    session.install("-e", ".")
+    on_a_cluster = any(argument.startswith("--cluster") for argument in session.posargs)
+    session.install("-e", ".[cluster]" if on_a_cluster else ".")
     _become(session, "lockstep", "run", *session.posargs)
 
 

@@ -164,7 +164,7 @@ class Interpreters:
     def __init__(self, given: Mapping[str, str], tell: Callable[[str], None]) -> None:
         """Take interpreters by backend name, "current" for the running one; ``tell`` gets uv's progress by the line."""
         self._given = given
-        self._tell = tell
+        self.tell = tell
         self._found: dict[Path, Path | EnvironmentFailed] = {}
         self._installed: dict[Path, str] = {}
 
@@ -190,7 +190,7 @@ class Interpreters:
         """
         if backend.path not in self._found:
             try:
-                self._found[backend.path] = self.given(backend) or _ensure(backend, self._tell)
+                self._found[backend.path] = self.given(backend) or _ensure(backend, self.tell)
             except EnvironmentFailed as error:
                 self._found[backend.path] = error
         found = self._found[backend.path]

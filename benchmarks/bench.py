@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 
@@ -15,6 +15,7 @@ from backends.contract import Precision
 from backends.environments import BackendFile, Interpreters
 from benchmarks import experiment as experiments
 from benchmarks import machine
+from benchmarks.dask_cluster import need_dask
 from benchmarks.errors import InputError
 from benchmarks.experiment import Experiment
 from benchmarks.kept_models import MODELS
@@ -27,6 +28,7 @@ from benchmarks.session import Options, Session
 from benchmarks.signals import Interrupted
 from benchmarks.sweep import Point, points
 from results import report, tables, terminal
+from results.record import Run
 from results.statistics import BASELINE
 from results.store import DamagedStoreError, Store, StoreError
 
@@ -58,6 +60,37 @@ class Selection:
         return {**asdict(replace(self, start=None)), "start": self.start.hash if self.start else ""}
 
 
+@dataclass(frozen=True)
+class Variant:
+    """An experiment at one point of the sweep."""
+
+    path: Path
+    experiment: Experiment
+    point: Point
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that a command asks for, read and checked, but nothing of it prepared yet."""
+
+    variants: Sequence[Variant]
+    modes: Sequence[tuple[BackendFile, str]]
+    selection: Selection
+    options: Options
+    pythons: dict[str, str]
+
+
+class AnySession(Protocol):
+    """A session on this machine, or one on the machines of a cluster."""
+
+    name: str
+    runs: list[Run]
+    progress: TerminalProgress
+
+    def execute(self) -> None:
+        """Run what is planned; every planned run has its row at the end, also if ``Interrupted`` is raised."""
+
+
 def bench(
     selection: Selection,
     options: Options,
@@ -65,10 +98,13 @@ def bench(
     results: Path,
     console: Console,
     dry_run: bool = False,
+    cluster: str | None = None,
 ) -> int:
     """Run the selected cells, or with ``dry_run`` only say what would be run; return the exit code.
 
-    Raises InputError, DataError or BackendFileError before anything is run or written, if the input is bad.
+    ``cluster`` names a Dask cluster whose machines run them, as ``dask_cluster.connected`` takes it; without it, this
+    machine does. Raises InputError, DataError or BackendFileError before anything is run or written, if the input is
+    bad.
     """
     variants = _variants(selection)
     modes = _modes(selection)
@@ -86,7 +122,13 @@ def bench(
         raise InputError(f"--baseline {' '.join(options.baseline)}: not among the cells; there are {names}")
     store = Store(results)
     store.check()
-    what = asked(selection.asked, options.measured, options.repeats, options.until)
+    wanted = {**selection.asked, "cluster": True} if cluster is not None else selection.asked
+    what = asked(wanted, options.measured, options.repeats, options.until)
+    if cluster is not None:
+        need_dask()
+        from benchmarks.cluster_session import on_cluster  # which imports it
+
+        return on_cluster(cluster, Request(variants, modes, selection, options, pythons), what, store, console, dry_run)
     if dry_run:
         _preview(variants, modes, selection, options, what).show(Interpreters(pythons, console.print), store, console)
         return OK
@@ -95,37 +137,35 @@ def bench(
         tempfile.TemporaryDirectory(prefix="lockstep-") as scratch,
     ):
         interpreters = Interpreters(pythons, progress.message)
-        for backend, _ in modes:
-            interpreters.given(backend)
-        cells = [
-            Cell(materials, backend, mode, selection.device, threads, selection.precision)
-            for materials, threads in _materials(variants, selection, interpreters, Path(scratch))
-            for backend, mode in modes
-        ]
-        for backend, _ in modes:
-            if backend.path.parent != environments.FOLDER:
-                progress.message(f"{backend.path} is code that runs with your rights")
+        request = Request(variants, modes, selection, options, pythons)
+        cells = prepare_cells(request, interpreters, Path(scratch))
+        warn_of_code(modes, progress)
         with claim(store, what, options.fresh) as name:
-            session = Session(name, cells, options, interpreters, store, progress)
-            try:
-                try:
-                    session.execute(Path(scratch))
-                except Interrupted:
-                    _tell(session, store, options, progress, console)
-                    raise
-                _tell(session, store, options, progress, console)
-            except DamagedStoreError:
-                raise
-            except (StoreError, OSError) as error:
-                reason = f"stopped: {error}; every run that has its row is kept, and the same command continues"
-                console.print(reason, markup=False, highlight=False, soft_wrap=True)
-                return SOME_FAILED
+            session = Session(name, cells, options, interpreters, Path(scratch), store, progress)
+            return carry_out(session, store, options, console)
+
+
+def carry_out(session: AnySession, store: Store, options: Options, console: Console) -> int:
+    """Execute a session and tell what came out, whatever its end; return the exit code."""
+    try:
+        try:
+            session.execute()
+        except Interrupted:
+            _tell(session, store, options, console)
+            raise
+        _tell(session, store, options, console)
+    except DamagedStoreError:
+        raise
+    except (StoreError, OSError) as error:
+        reason = f"stopped: {error}; every run that has its row is kept, and the same command continues"
+        console.print(reason, markup=False, highlight=False, soft_wrap=True)
+        return SOME_FAILED
     return OK if all(run.status in ("ok", "unavailable") for run in session.runs) else SOME_FAILED
 
 
-def _tell(session: Session, store: Store, options: Options, progress: TerminalProgress, console: Console) -> None:
+def _tell(session: AnySession, store: Store, options: Options, console: Console) -> None:
     """Write the tables and the report of a session, and print its summary."""
-    progress.stop()
+    session.progress.stop()
     tables.export(store)
     terminal.print_session(store, session.name, options.baseline, console)
     page = store.folder / report.PAGE
@@ -141,7 +181,7 @@ def _tell(session: Session, store: Store, options: Options, progress: TerminalPr
 
 
 def _preview(
-    variants: Sequence[_Variant],
+    variants: Sequence[Variant],
     modes: list[tuple[BackendFile, str]],
     selection: Selection,
     options: Options,
@@ -164,29 +204,20 @@ def _preview(
     )
 
 
-def _threads(variant: _Variant, selection: Selection) -> int:
+def _threads(variant: Variant, selection: Selection) -> int:
     """The number of threads of a variant's cells; raises InputError if there are not so many processors."""
     threads = variant.point.threads or selection.threads or machine.default_threads()
     machine.processors_for(threads)
     return threads
 
 
-@dataclass(frozen=True)
-class _Variant:
-    """An experiment at one point of the sweep."""
-
-    path: Path
-    experiment: Experiment
-    point: Point
-
-
-def _variants(selection: Selection) -> list[_Variant]:
+def _variants(selection: Selection) -> list[Variant]:
     """The experiments that were named, or those that a bench without names runs, at every point of the sweep."""
     paths = [experiments.find(name) for name in dict.fromkeys(selection.experiments or experiments.names())]
     if twice := _first_repeated([path.stem for path in paths]):
         raise InputError(f"experiment {twice}: there are two of this name; rename one of the files")
     variants = [
-        _Variant(path, experiments.load(path, {**selection.overrides, **point.overrides}), point)
+        Variant(path, experiments.load(path, {**selection.overrides, **point.overrides}), point)
         for path in paths
         for point in points(selection.sweeps)
     ]
@@ -210,21 +241,39 @@ def _first_repeated(names: Sequence[str]) -> str | None:
     return next((name for place, name in enumerate(names) if name in names[:place]), None)
 
 
-def _materials(
-    variants: Sequence[_Variant], selection: Selection, interpreters: Interpreters, scratch: Path
-) -> list[tuple[Materials, int]]:
-    """Prepare what the cells of each variant share, and say how many threads they get."""
-    prepared = []
-    for number, variant in enumerate(variants):
-        path, experiment = variant.path, variant.experiment
-        threads = _threads(variant, selection)
-        data = prepare_data(experiment, path.parent, interpreters)
-        if data.classes:
-            try:
-                experiment.check_outputs(len(data.classes))
-            except ValueError as error:
-                raise InputError(f"{path}: {error}") from None
-        folder = scratch / f"materials-{number}"
-        materials = draw(path.stem, experiment, data, folder, variant.point.label, selection.start)
-        prepared.append((materials, threads))
-    return prepared
+def prepare_cells(request: Request, interpreters: Interpreters, scratch: Path) -> list[Cell]:
+    """Prepare what the cells of each variant share, on the machine that will run them, and return all cells.
+
+    Raises InputError, DataError or BackendFileError.
+    """
+    selection = request.selection
+    for backend, _ in request.modes:
+        interpreters.given(backend)
+    cells = []
+    for number, variant in enumerate(request.variants):
+        threads = _threads(variant, selection)  # before the work of preparing
+        materials = _materials(variant, selection.start, interpreters, scratch / f"materials-{number}")
+        cells += [
+            Cell(materials, backend, mode, selection.device, threads, selection.precision)
+            for backend, mode in request.modes
+        ]
+    return cells
+
+
+def warn_of_code(modes: Sequence[tuple[BackendFile, str]], progress: TerminalProgress) -> None:
+    """Name the backends that did not come with lockstep."""
+    for path in dict.fromkeys(backend.path for backend, _ in modes):
+        if path.parent != environments.FOLDER:
+            progress.message(f"{path} is code that runs with your rights")
+
+
+def _materials(variant: Variant, start: Start | None, interpreters: Interpreters, folder: Path) -> Materials:
+    """Prepare what the cells of a variant share."""
+    path, experiment = variant.path, variant.experiment
+    data = prepare_data(experiment, path.parent, interpreters)
+    if data.classes:
+        try:
+            experiment.check_outputs(len(data.classes))
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from None
+    return draw(path.stem, experiment, data, folder, variant.point.label, start)

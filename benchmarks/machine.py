@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -22,10 +23,21 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": cpu_name(),
         "cores": len(physical_cores()),
-        "processors": len(_allowed()),
+        "processors": processor_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": gpu_names(),
     }
+
+
+def node() -> str:
+    """What this machine is called in a cluster: its host name, and four digits that tell it from others of that name.
+
+    Processes in different network namespaces of one machine get the same name. The digits are a hash of the system's
+    own identity, which outlives a restart where ``/etc/machine-id`` is there.
+    """
+    identities = [Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id")]
+    known = [text for path in identities if path.exists() and (text := path.read_text().strip())]
+    return f"{platform.node()}-{hashlib.sha256(''.join(known[:1]).encode()).hexdigest()[:4]}"
 
 
 def cpu_name() -> str:
@@ -71,6 +83,11 @@ def physical_cores() -> list[int]:
         siblings = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
         cores.setdefault(siblings.read_text() if siblings.exists() else str(processor), processor)
     return sorted(cores.values())
+
+
+def processor_count() -> int:
+    """The processors that this process may use."""
+    return len(_allowed())
 
 
 def default_threads() -> int:

@@ -63,6 +63,12 @@ class TerminalProgress:
         self._total += len(runs)
         self._bar.update(self._task, total=self._total)
 
+    def outlook(self, estimate: str, session: str, standing: int) -> None:
+        """Say how long it will take, and whether a session is continued, so many runs of which stand."""
+        self.message(estimate)
+        if standing:
+            self.message(f"continuing session {session}: {standing} runs of it are ok and stay; --fresh starts over")
+
     def message(self, text: str) -> None:
         """Print a line."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -91,7 +97,7 @@ class TerminalProgress:
 
     def ended(self, run: Run, seconds: float) -> None:
         """Print the run's line."""
-        self._remaining = [other for other in self._remaining if other.run != run.run]
+        self._remaining = [other for other in self._remaining if _place(other) != _place(run)]
         self._seconds[_cell(run)] = seconds
         self._bar.advance(self._task)
         label = f"{run.experiment} {run.point}".strip()
@@ -136,3 +142,7 @@ def _scores(row: Epoch) -> str:
 
 def _cell(run: Run) -> tuple[str, ...]:
     return run.experiment, run.point, run.backend, run.mode
+
+
+def _place(run: Run) -> tuple[int, tuple[str, ...]]:
+    return run.round, _cell(run)

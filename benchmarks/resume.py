@@ -21,6 +21,8 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from backends.environments import Interpreters
+from benchmarks.plan import Cell
 from results.store import Store, StoreError
 
 ANEW = "run again when the session was continued"
@@ -64,6 +66,32 @@ def key(place: Place, content: Content, installed: str, machine: dict[str, Any],
     here = {name: value for name, value in machine.items() if name != "host"}
     values = [asdict(place), asdict(content), installed, here, measured]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the runs of a session are recognised by."""
+
+    interpreters: Interpreters
+    machine: dict[str, Any]
+    """``machine.describe()``; in a cluster also its name, as "node"."""
+    measured: dict[str, Any]
+
+    def of(self, cell: Cell, round_: int) -> str:
+        """The key of a run, empty as long as it is not known with what it would run."""
+        installed = self.interpreters.installed(cell.backend)
+        if not installed:
+            return ""
+        experiment, data = cell.materials.experiment.hash, cell.materials.data.hash
+        start = cell.materials.start.hash if cell.materials.start else ""
+        content = Content(experiment, data, cell.backend.hash, cell.device, cell.precision, start)
+        return key(place(cell, round_), content, installed, self.machine, self.measured)
+
+
+def place(cell: Cell, round_: int) -> Place:
+    """Where the run of a cell in a round stands."""
+    materials = cell.materials
+    return Place(materials.name, materials.point, cell.backend.name, cell.mode, cell.threads, round_)
 
 
 def asked(selection: dict[str, Any], measured: dict[str, Any], repeats: int, until: float | None) -> str:
@@ -111,6 +139,16 @@ def _lock(store: Store, session: str) -> FileLock | None:
     except OSError as error:
         raise StoreError(f"{folder}: {error.strerror}") from None
     return lock
+
+
+def go_on(store: Store, session: str, cells: Sequence[Cell], keys: Keys) -> tuple[int, set[str]]:
+    """The number of runs that a session has had so far, and the keys of those that stand; retire the others."""
+    rows = store.runs(session)
+    now = [(place(cell, round_), keys.of(cell, round_)) for round_ in sorted(set(rows["round"])) for cell in cells]
+    standing, retiring = sort_rows(rows, now)
+    for why in dict.fromkeys(retiring.values()):
+        store.retire([run for run, reason in retiring.items() if reason == why], why)
+    return max((int(run.rsplit("-", 1)[1]) for run in rows["run"]), default=0), standing
 
 
 def sort_rows(rows: pd.DataFrame, contents: Sequence[tuple[Place, str]]) -> tuple[set[str], dict[str, str]]:

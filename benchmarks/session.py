@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -84,18 +84,27 @@ class Session:
         cells: Sequence[Cell],
         options: Options,
         interpreters: Interpreters,
+        scratch: Path,
         store: Store,
         progress: TerminalProgress,
+        node: str = "",
+        elsewhere: Collection[tuple[str, str, int]] = (),
     ) -> None:
-        """Plan every run of a session that has been claimed, less those that it has already; nothing is started."""
+        """Plan every run of a session that has been claimed, less those that it has already; nothing is started.
+
+        Workers get folders of their own in ``scratch``. In a cluster, ``node`` is what this machine is called there,
+        and ``elsewhere`` are the backend, mode and round of runs that need not be run here.
+        """
         self.name = name
         self.runs: list[Run] = []
         self._options = options
         self._interpreters = interpreters
+        self._scratch = scratch
         self._store = store
-        self._progress = progress
-        self._described = machine.describe()
-        self._machine = {**self._described, **processor_settings()}
+        self.progress = progress
+        self._node = node
+        described = {**machine.describe(), **({"node": node} if node else {})}
+        self._machine = {**described, **processor_settings()}
         self._start = self._last_end = time.perf_counter()
         self._import_seconds: dict[str, float] = {}
         self._judgements: dict[str, Judgement] = {}
@@ -104,28 +113,26 @@ class Session:
         self._processors = {
             comparison.threads: machine.processors_for(comparison.threads) for comparison in self._comparisons
         }
-        self._count, self._standing = self._continue()
+        self._keys = resume.Keys(interpreters, described, options.measured)
+        self._elsewhere = elsewhere
+        self._count, self._standing = resume.go_on(store, name, cells, self._keys)
         rounds = range(1, options.repeats + 1)
         self._plan = [
             self._still_to_run(comparison.again(round_)) for round_ in rounds for comparison in self._comparisons
         ]
 
-    def execute(self, scratch: Path) -> None:
-        """Run the plan, with the workers' own folders in ``scratch``; then add rounds, if the options ask for them.
+    def execute(self) -> None:
+        """Run the plan; then add rounds, if the options ask for them.
 
         ``Interrupted`` ends it early, after every planned run that has no row has got one.
         """
-        self._progress.plan([record for _, records in self._plan for record in records])
+        self.progress.plan([record for _, records in self._plan for record in records])
         cells = [
             (record.experiment_hash, record.backend, record.mode, record.threads_asked or 0)
             for _, records in self._plan
             for record in records
         ]
-        self._progress.message(estimate(self._store.runs(), cells))
-        if self._standing:
-            self._progress.message(
-                f"continuing session {self.name}: {len(self._standing)} runs of it are ok and stay; --fresh starts over"
-            )
+        self.progress.outlook(estimate(self._store.runs(), cells), self.name, len(self._standing))
         logs = self._store.folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         live: list[CellRun] = []
@@ -134,17 +141,17 @@ class Session:
                 if records:
                     judgement = self._judge(comparison, records[0])
                     live = [
-                        CellRun(cell, record, judgement, self._start, self._progress.training, self._keeper(cell))
+                        CellRun(cell, record, judgement, self._start, self.progress.training, self._keeper(cell))
                         for cell, record in zip(comparison.cells, records, strict=True)
                     ]
                     if self._options.peaks:
-                        self._measure_limits(comparison.threads, scratch)
-                    self._compare(comparison, live, scratch, logs)
+                        self._measure_limits(comparison.threads)
+                    self._compare(comparison, live, logs)
                 if comparison is self._plan[-1][0]:
                     self._add_rounds(comparison.round + 1)
             self._store.finish(self.name)
         except Interrupted as signal:
-            self._progress.message("stopping: the tables and the report are written; a second Ctrl-C stops at once")
+            self.progress.message("stopping: the tables and the report are written; a second Ctrl-C stops at once")
             self._interrupted(live, f"stopped by {signal}")
             raise
         finally:
@@ -163,37 +170,14 @@ class Session:
             self._store.append(*waiting)
             self.runs += waiting
 
-    def _continue(self) -> tuple[int, set[str]]:
-        """The number of runs that the session has had so far, and the keys of those that stand; retire the others."""
-        rows = self._store.runs(self.name)
-        now = [
-            (self._place(cell, round_), self._key(cell, round_))
-            for round_ in sorted(set(rows["round"]))
-            for comparison in self._comparisons
-            for cell in comparison.cells
-        ]
-        standing, retiring = resume.sort_rows(rows, now)
-        for why in dict.fromkeys(retiring.values()):
-            self._store.retire([run for run, reason in retiring.items() if reason == why], why)
-        return max((int(run.rsplit("-", 1)[1]) for run in rows["run"]), default=0), standing
-
-    def _place(self, cell: Cell, round_: int) -> resume.Place:
-        materials = cell.materials
-        return resume.Place(materials.name, materials.point, cell.backend.name, cell.mode, cell.threads, round_)
-
-    def _key(self, cell: Cell, round_: int) -> str:
-        """The key of a run, empty as long as it is not known with what it would run."""
-        installed = self._interpreters.installed(cell.backend)
-        if not installed:
-            return ""
-        experiment, data = cell.materials.experiment.hash, cell.materials.data.hash
-        start = cell.materials.start.hash if cell.materials.start else ""
-        content = resume.Content(experiment, data, cell.backend.hash, cell.device, cell.precision, start)
-        return resume.key(self._place(cell, round_), content, installed, self._described, self._options.measured)
-
     def _still_to_run(self, comparison: Comparison) -> tuple[Comparison, list[Run]]:
         """The part of a comparison that has no row that stands, and the records of its runs."""
-        waiting = [cell for cell in comparison.cells if self._key(cell, comparison.round) not in self._standing]
+        waiting = [
+            cell
+            for cell in comparison.cells
+            if self._keys.of(cell, comparison.round) not in self._standing
+            and (cell.backend.name, cell.mode, comparison.round) not in self._elsewhere
+        ]
         part = replace(comparison, cells=tuple(waiting)) if waiting else comparison
         return part, self._records(part) if waiting else []
 
@@ -219,40 +203,40 @@ class Session:
             self._plan.append(self._still_to_run(comparison))
         if added:
             labels = ", ".join(comparison.materials.label for comparison in added)
-            self._progress.add([record for _, records in self._plan[-len(added) :] for record in records])
-            self._progress.message(f"intervals wider than {self._options.until:.1%}: round {round_} of {labels}")
+            self.progress.add([record for _, records in self._plan[-len(added) :] for record in records])
+            self.progress.message(f"intervals wider than {self._options.until:.1%}: round {round_} of {labels}")
 
     def _judge(self, comparison: Comparison, first: Run) -> Judgement:
         """The reference's judgement of an experiment, made when its first comparison begins."""
         materials = comparison.materials
         if materials.label not in self._judgements:
-            self._progress.judging(materials.label)
+            self.progress.judging(materials.label)
             case = materials.case(comparison.precision)
             self._judgements[materials.label] = judge(case, self._options.judge_budget)
             first.judge_seconds = self._judgements[materials.label].seconds
         return self._judgements[materials.label]
 
-    def _measure_limits(self, threads: int, scratch: Path) -> None:
+    def _measure_limits(self, threads: int) -> None:
         """Measure what all backends of the session can do with so many threads, unless that has been done."""
         if threads in self._limits:
             return
-        self._progress.message(f"measuring what the machine can do at most with {threads} threads")
+        self.progress.message(f"measuring what the machine can do at most with {threads} threads")
         contestants = []
         cells = [cell for comparison in self._comparisons for cell in comparison.cells if cell.threads == threads]
         for name, cell in {cell.backend.name: cell for cell in cells}.items():
             with suppress(EnvironmentFailed):  # its runs will tell
                 python = self._interpreters.path(cell.backend)
-                folder = scratch / f"peak-{threads}-{name}"
+                folder = self._scratch / f"peak-{threads}-{name}"
                 environment = machine.worker_environment(threads)
                 log = self._store.folder / "logs" / f"{self.name}-peak-{threads}-{name}.log"
                 launch = Launch(python, folder, log, environment, self._processors[threads], self._options.timeout)
                 contestants.append(Contestant(cell.backend, cell.device, launch))
-        peaks = product_peaks(contestants, scratch / f"peak-{threads}")
+        peaks = product_peaks(contestants, self._scratch / f"peak-{threads}")
         self._limits[threads] = Limits(tuple(peaks), copy_bandwidth(threads))
 
-    def _compare(self, comparison: Comparison, runs: list[CellRun], scratch: Path, logs: Path) -> None:
+    def _compare(self, comparison: Comparison, runs: list[CellRun], logs: Path) -> None:
         """Run the workers of one comparison: start together, train one after the other, then take turns."""
-        self._start_workers(runs, scratch, logs)
+        self._start_workers(runs, logs)
         for run in runs:
             for step in (run.prepare, run.train, *([run.warm_up] if self._options.turns else [])):
                 with run.turn():
@@ -273,7 +257,7 @@ class Session:
         gpus = machine.gpu_state()
         watch = NoiseWatch(sum(run.cpu_seconds for run in runs))
         for turn in take_turns(runs, self._options.turns, self._options.baseline, comparison.round):
-            self._progress.turns(comparison, turn)
+            self.progress.turns(comparison, turn)
         noise = watch.end(sum(run.cpu_seconds for run in runs))
         for run in runs:
             run.record.others_per_wall = noise.others_per_wall
@@ -281,7 +265,7 @@ class Session:
             run.record.throttled = noise.throttled
             run.record.gpu = {"before": gpus, "after": machine.gpu_state()} if gpus else {}
 
-    def _start_workers(self, runs: list[CellRun], scratch: Path, logs: Path) -> None:
+    def _start_workers(self, runs: list[CellRun], logs: Path) -> None:
         """Start processes and import frameworks, as many at once as there are cores.
 
         An import keeps one core busy, so they do not slow each other down. Those that took longest before go first.
@@ -293,7 +277,7 @@ class Session:
                 while waiting or importing:
                     while waiting and len(importing) < len(machine.physical_cores()):
                         run = waiting.pop()
-                        self._launch(run, scratch, logs)  # in this thread: a worker ends with the one that started it
+                        self._launch(run, logs)  # in this thread: a worker ends with the one that started it
                         importing.add(pool.submit(_import, run))
                     done, importing = wait(importing, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -304,7 +288,7 @@ class Session:
                 raise
         self._import_seconds |= {run.cell.backend.name: run.import_seconds for run in runs}
 
-    def _launch(self, run: CellRun, scratch: Path, logs: Path) -> None:
+    def _launch(self, run: CellRun, logs: Path) -> None:
         record = run.record
         log = logs / f"{record.run}.log"
         begin = time.perf_counter()
@@ -319,11 +303,11 @@ class Session:
         threads = run.cell.threads
         # Compilers keep their results in the folder for temporary files, as far as they keep them at all: the first
         # process of a cell finds it empty, those of later rounds find what the first one left.
-        cache = scratch / f"cache-{record.experiment_hash[:16]}-{threads}-{record.backend}-{record.mode}"
+        cache = self._scratch / f"cache-{record.experiment_hash[:16]}-{threads}-{record.backend}-{record.mode}"
         cache.mkdir(exist_ok=True)
         environment = {**machine.worker_environment(threads), "TMPDIR": str(cache)}
-        folder = scratch / record.run
-        record.key = self._key(run.cell, record.round)
+        folder = self._scratch / record.run
+        record.key = self._keys.of(run.cell, record.round)
         with shielded():
             replication = run.cell.backend.arguments(run.cell.materials.experiment.replicas)
             where = self._processors[threads]
@@ -348,6 +332,7 @@ class Session:
                     seed=experiment.seed,
                     round=comparison.round,
                     together=f"{self.name}-{first:04d}",
+                    node=self._node,
                     experiment_hash=experiment.hash,
                     backend_hash=cell.backend.hash,
                     data_hash=materials.data.hash,
@@ -383,7 +368,7 @@ class Session:
             self._store.append(record)
             self.runs.append(record)
         now = time.perf_counter()
-        self._progress.ended(record, now - self._last_end)
+        self.progress.ended(record, now - self._last_end)
         self._last_end = now
 
 

@@ -79,6 +79,8 @@ class Run:
     """Where in a sweep the run stands, such as "batch_size=64"."""
     together: str = ""
     """The same for all runs of a round whose workers took turns; an interruption can cut a round in two."""
+    node: str = ""
+    """The machine of a cluster that it ran on; empty in a session that ran where it was started."""
     started: str = ""
     status: Status = "interrupted"
     phase: str = "planned"

@@ -92,8 +92,8 @@ def _quantile(degrees_of_freedom: int) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
 
 
-GROUP = ["experiment", "experiment_hash", "device", "threads_asked", "precision_asked", "replicas"]
-"""What cells have to have in common to be compared."""
+GROUP = ["experiment", "experiment_hash", "device", "threads_asked", "precision_asked", "replicas", "node"]
+"""What cells have to have in common to be compared; machines of a cluster are never mixed."""
 
 COMPARED = [
     *(*GROUP, "backend", "mode", "baseline_backend", "baseline_mode", "rounds"),
@@ -168,6 +168,8 @@ class _Group:
 
 def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
     """The windows that count, by comparison; a round is one of a session, and of workers that took turns."""
+    if "node" not in runs:  # recorded before it was a column, on one machine
+        runs = runs.assign(node="")
     # A few columns are cut faster than all.
     columns = ["run", "session", "round", "together", *GROUP, "backend", "mode", "precision", "threads"]
     counting = runs.loc[(runs["status"] == "ok") & runs["comparable"].eq(True), columns]

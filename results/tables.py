@@ -27,11 +27,11 @@ EXPERIMENTS = (TEST_ACCURACY, TEST_LOSS, THROUGHPUT)
 NARROW = (TEST_ACCURACY, THROUGHPUT)
 """The same in a terminal of 80 columns."""
 
-COMPARISON = ["label", "device", "threads_asked", "replicas"]
-"""What the cells of one table of a summary have in common."""
-
 CELL = [*GROUP, "backend", "mode"]
 """What makes two runs repetitions of each other."""
+
+COMPARISON = ["label", "device", "threads_asked", "replicas", "node"]
+"""Columns of the summary that tell its comparisons apart."""
 
 
 def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
@@ -78,10 +78,16 @@ def experiments_table(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def title_of(cell: pd.Series) -> str:
+    """What the comparison of a row of the summary is called."""
+    machine = f" on {cell['node']}" if cell["node"] else ""
+    return f"{cell['label']} on {cell['device']}, {resources(cell)}{machine}"
+
+
 def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> str:
     """The summary of a session for a pull request or a job's page: one Markdown table per comparison, and scaling."""
     parts = []
-    for (label, device, _, _), cells in summary_table(runs, windows, baseline).groupby(COMPARISON, sort=False):
+    for _, cells in summary_table(runs, windows, baseline).groupby(COMPARISON, sort=False, dropna=False):
         metrics = [TEST_LOSS if cells[TEST_ACCURACY.column].isna().all() else TEST_ACCURACY, THROUGHPUT, FIRST_STEP]
         shown = pd.DataFrame({"backend": cells["backend"], "mode": cells["mode"]})
         for metric in metrics:
@@ -91,7 +97,7 @@ def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[
             "; ".join(text for text in (problems, note) if isinstance(text, str) and text)
             for problems, note in zip(cells["problems"], cells["note"], strict=True)
         ]
-        parts.append(f"### {label} on {device}, {resources(cells.iloc[0])}\n\n{markdown(shown)}\n")
+        parts.append(f"### {title_of(cells.iloc[0])}\n\n{markdown(shown)}\n")
     if len(scaled := scaling_texts(runs)):
         parts.append(f"### Scaling over replicas\n\n{markdown(scaled)}\n")
     return "\n".join(parts)

@@ -14,15 +14,7 @@ from results.advice import advice
 from results.metrics import FIRST_STEP, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
 from results.scaling import scaling_texts
 from results.store import Store
-from results.tables import (
-    COMPARISON,
-    IDENTITY,
-    NARROW,
-    experiments_table,
-    resources,
-    retirements,
-    summary_table,
-)
+from results.tables import COMPARISON, IDENTITY, NARROW, experiments_table, retirements, summary_table, title_of
 
 
 def print_session(store: Store, session: str, baseline: tuple[str, str], console: Console) -> None:
@@ -32,7 +24,7 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
     if runs.empty:
         return
     summary = summary_table(runs, store.windows(session), baseline)
-    for _, cells in summary.groupby(COMPARISON, sort=False):
+    for _, cells in summary.groupby(COMPARISON, sort=False, dropna=False):
         _print_cells(cells, console)
         console.print()
     _print_scaling(runs, console)
@@ -50,7 +42,7 @@ def _print_cells(cells: pd.DataFrame, console: Console) -> None:
     """Print a row per backend and mode of one comparison."""
     first = cells.iloc[0]
     score = TEST_LOSS if cells[TEST_ACCURACY.column].isna().all() else TEST_ACCURACY
-    table = _table(f"{first['label']} on {first['device']}, {resources(first)}")
+    table = _table(title_of(first))
     table.add_column("backend and mode", overflow="fold")
     for heading in (score.label, THROUGHPUT.unit, FIRST_STEP.label):
         table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)

@@ -122,6 +122,13 @@ def run(
         int | None,
         typer.Option(min=1, metavar="BATCHES", help="Also print the loss every so many batches, and every epoch."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on the machines of a Dask cluster: a scheduler's address or file, or local:2, which starts one.",
+        ),
+    ] = None,
     python: Pythons = None,
     results: Results = RESULTS,
 ) -> None:
@@ -154,7 +161,7 @@ def run(
         fresh=fresh,
     )
     pythons = pythons_given(python or [], backend or [])
-    raise typer.Exit(bench.bench(selection, options, pythons, results, Console(), dry_run))
+    raise typer.Exit(bench.bench(selection, options, pythons, results, Console(), dry_run, cluster))
 
 
 def _start(run: str, results: Path) -> Start:

@@ -24,7 +24,7 @@ from results.report.panels import Results
 from results.statistics import CONFIDENCE, Ratio
 from results.tables import write_text
 
-CELL = ["experiment", "point", "device", "backend", "mode"]
+CELL = ["experiment", "point", "device", "backend", "mode", "node"]
 """What makes a cell of one set the counterpart of one of the other."""
 
 SAME = {
@@ -87,6 +87,9 @@ def differences(first: Results, second: Results) -> Iterator[Difference]:
 
 
 def _cells(runs: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
+    """The runs of each cell. What its one machine is called does not matter; several machines are kept apart."""
+    if runs["node"].nunique() == 1:
+        runs = runs.assign(node="")
     return {tuple(map(str, key)): cell for key, cell in runs.groupby(CELL, sort=False)}
 
 

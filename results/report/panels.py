@@ -43,7 +43,8 @@ class Results:
         """The same with no more than what tells them apart."""
         firsts = self.runs.drop_duplicates("panel")
         parts = [firsts["experiment"], firsts["point"]]
-        parts += [firsts[column] for column in ("device", "threads_asked", "replicas") if firsts[column].nunique() > 1]
+        told = ("device", "threads_asked", "replicas", "node")
+        parts += [firsts[column] for column in told if firsts[column].nunique() > 1]
         return [" ".join(str(part) for part in row if part) for row in zip(*parts, strict=True)]
 
 
@@ -92,4 +93,5 @@ def read_experiments(folder: Path, names: Sequence[str], sessions: Sequence[str]
 def label(run: pd.Series) -> str:
     """What the comparison of a run is called."""
     name = f"{run['experiment']} {run['point']}".strip()
-    return f"{name} on {run['device']}, {resources(run)}, {run['precision_asked']}"
+    machine = f", on {run['node']}" if run["node"] else ""
+    return f"{name} on {run['device']}, {resources(run)}, {run['precision_asked']}{machine}"

@@ -96,7 +96,7 @@ def sweep(results: Results) -> pd.DataFrame:
     columns = {"train_samples_per_second": "throughput", "gflops": "gflops", "peak_gflops": "peak"}
     good = results.runs[(results.runs["status"] == "ok") & results.runs["comparable"].eq(True)]
     parts = []
-    for _, own in good[good["point"] != ""].groupby(["session", "experiment", "device"], sort=False):
+    for _, own in good[good["point"] != ""].groupby(["session", "experiment", "device", "node"], sort=False):
         points = pd.DataFrame([dict(part.split("=", 1) for part in text.split(", ")) for text in own["point"]])
         key = next((name for name in points if _is_numeric(points[name]) and points[name].nunique() > 1), None)
         if key is None:

@@ -105,6 +105,18 @@ def baselines(compared: pd.DataFrame) -> set[tuple[str, str]]:
 
 
 CELLS = {("jax", "jit"): 300.0, ("pytorch", "eager"): 200.0}
+
+
+def test_machines_are_never_mixed_in_a_ratio() -> None:
+    slow, fast = table_of(CELLS, [1.0, 2.0]), table_of({("jax", "jit"): 900.0, ("pytorch", "eager"): 300.0}, [1.0])
+    runs = pd.concat([slow[0].assign(node="a"), fast[0].assign(node="b", run="b-" + fast[0]["run"])])
+    windows = pd.concat([slow[1], fast[1].assign(run="b-" + fast[1]["run"])])
+    jax = compare(runs, windows).set_index(["node", "backend"])["ratio"].xs("jax", level="backend")
+    assert jax["a"] == pytest.approx(1.5, rel=0.01)
+    assert jax["b"] == pytest.approx(3.0, rel=0.01)
+    assert len(throughputs(runs, windows)) == 4
+
+
 DRIFT = [1.0, 2.0, 0.5, 1.5, 0.2, 1.0]
 
 
