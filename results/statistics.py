@@ -168,8 +168,8 @@ class _Group:
 
 def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
     """The windows that count, by comparison; a round is one of a session, and of workers that took turns."""
-    if "node" not in runs:  # recorded before it was a column, on one machine
-        runs = runs.assign(node="")
+    # What was recorded before these were columns ran on one machine, and trained one replica.
+    runs = runs.assign(**{name: value for name, value in (("node", ""), ("replicas", 1)) if name not in runs})
     # A few columns are cut faster than all.
     columns = ["run", "session", "round", "together", *GROUP, "backend", "mode", "precision", "threads"]
     counting = runs.loc[(runs["status"] == "ok") & runs["comparable"].eq(True), columns]
