@@ -22,6 +22,7 @@ def session(**changes: list[object]) -> pd.DataFrame:
         "stolen_per_wall": [None, None, None, None],
         "throttled": [None, None, 0, 0],
         "threads_asked": [3] * 4,
+        "node": [""] * 4,
         "product_threads": [2.8, 2.9, None, 2.1],
         "cpu_per_wall": [1.2, 2.9, 1.1, 2.9],
         "machine": [{"governors": ["performance"]}] * 4,
