@@ -105,9 +105,11 @@ class Jax(Backend):
         """Copy the arrays to the device, or within the host for the loader; images as NHWC."""
         if features.ndim == 4:
             features = features.transpose(0, 2, 3, 1)
+        # Copies of our own: on the CPU, JAX may go on reading the array that it is given, here a file that is mapped.
+        features, labels = np.array(features, order="C"), np.array(labels)
         if self.input == "loader":
-            return np.array(features, order="C"), np.array(labels)
-        return jax.device_put(np.ascontiguousarray(features), self.everywhere), jax.device_put(labels, self.everywhere)
+            return features, labels
+        return jax.device_put(features, self.everywhere), jax.device_put(labels, self.everywhere)
 
     def train(self, data: tuple[Any, Any], batches: NDArray[np.int64]) -> Any:
         """Dispatch the steps; the losses stay on the device, as one array."""
