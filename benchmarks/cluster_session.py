@@ -16,17 +16,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas as pd
 from distributed import Event, KilledWorker, Queue
 from rich.console import Console
 
 from backends import environments
-from benchmarks import resume
 from benchmarks.bench import OK, Request, Variant, carry_out, warn_of_code
-from benchmarks.cluster_part import Part, Row, Rows
+from benchmarks.cluster_part import Part, Row
 from benchmarks.cluster_worker import LOST, OTHER_VERSION, PATIENCE, POLL, code_version, run_part
 from benchmarks.dask_cluster import RESOURCE, Machines, connected
 from benchmarks.estimate import estimate
+from benchmarks.ledger import Ledger
 from benchmarks.progress import TerminalProgress
 from benchmarks.resume import claim
 from benchmarks.signals import Interrupted, shielded
@@ -86,14 +85,14 @@ class ClusterSession:
         self.name = name
         self.runs: list[Run] = []
         self.progress = progress
-        self._places: set[tuple[Any, ...]] = set()
         self._request = request
         self._machines = machines
         self._store = store
         self._comparisons = [_Comparison(variant) for variant in request.variants]
         self._by_ticket: dict[str, _Comparison] = {}
-        self._handed_out = self._last_number()
-        self._standing = self._retire_what_has_changed()
+        first = next(iter(machines.introductions.values()))
+        self._ledger = Ledger(store, name, request, first.default_threads)
+        self._handed_out = self._ledger.parts
         self._stopped_by = ""
         self._last_end = self._last_worker = self._last_look = time.monotonic()
         self._queue = Queue(f"lockstep-{name}-{time.time_ns()}", client=machines.client)
@@ -103,12 +102,12 @@ class ClusterSession:
 
         ``Interrupted`` ends it early, after every planned run that has no row has got one.
         """
-        missing = [run for comparison in self._comparisons for run in self._missing(comparison)]
+        missing = [run for variant in self._request.variants for run in self._ledger.missing(variant)]
         self.progress.plan(missing)
-        self.progress.outlook(_estimate(self._store, missing, self._machines), self.name, self._standing)
+        self.progress.outlook(_estimate(self._store, missing, self._machines), self.name, self._ledger.count)
         try:
             for comparison in self._comparisons:
-                if self._missing(comparison) or self._request.options.until:
+                if self._ledger.missing(comparison.variant) or self._request.options.until:
                     self._hand_out(comparison)
             while self._open():
                 self._look()
@@ -127,7 +126,6 @@ class ClusterSession:
         comparison.begun += 1
         self._handed_out += 1
         ticket = f"{self._queue.name}-{self._handed_out}"
-        Event(ticket, client=self._machines.client)  # there before anybody asks for it
         self._by_ticket[ticket] = comparison
         comparison.future = self._machines.client.submit(
             run_part,
@@ -147,10 +145,9 @@ class ClusterSession:
             for backend, _ in request.modes
             if backend.path.parent != environments.FOLDER
         }
-        rows = self._rows(comparison)
-        windows = self._store.windows(self.name)
-        windows = windows[windows["run"].isin({row["run"] for row in rows})]
-        return Part(f"{self.name}-{self._handed_out:03d}", request, files, rows, _records(windows))
+        rows = self._ledger.rows(comparison.variant)
+        windows = self._ledger.windows(comparison.variant) if request.options.until else []
+        return Part(f"{self.name}-{self._handed_out:03d}", request, files, rows, windows)
 
     def _open(self) -> list[_Comparison]:
         return [comparison for comparison in self._comparisons if comparison.future is not None]
@@ -207,7 +204,7 @@ class ClusterSession:
             case "row":
                 self._take_row(content)
             case "retire":
-                self._store.retire(*content)
+                self._ledger.retire(*content)
             case "refused":
                 comparison.refused = content
             case "ended":
@@ -218,19 +215,20 @@ class ClusterSession:
         run = row.run
         if run.status == "interrupted" and not self._stopped_by:
             return  # the machine stopped on its own account; another one gets the part
-        if _place(run) in self._places:
-            return  # the last words of a machine that was given up
         run.session, run.reason = self.name, run.reason.replace("stopped by SIGTERM", self._stopped_by)
         for name, content in row.files.items():
             path = self._store.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            except OSError as error:
+                raise StoreError(f"{path}: {error.strerror or error}") from None
         self._append(run)
 
     def _append(self, run: Run) -> None:
-        self._store.append(run)
+        if not self._ledger.take(run):
+            return  # the last words of a machine that was given up
         self.runs.append(run)
-        self._places.add(_place(run))
         if run.round > self._request.options.repeats:  # its machine has added a round
             self.progress.add([run])
         now = time.monotonic()
@@ -247,7 +245,7 @@ class ClusterSession:
             comparison.refused = f"{type(future.exception()).__name__}: {future.exception()}"
         if outcome == OTHER_VERSION:
             comparison.refused = "the worker that got it has another version of lockstep"
-        missing = self._missing(comparison)
+        missing = self._ledger.missing(comparison.variant, comparison.node)
         if missing and comparison.refused:
             self._end_rest(missing, "failed", f"on {comparison.node or 'a worker'}: {comparison.refused}")
         elif missing and comparison.begun < ATTEMPTS:
@@ -265,16 +263,15 @@ class ClusterSession:
         """End every comparison: there is nobody to run it."""
         for comparison in self._open():
             comparison.future = None
-            self._end_rest(self._missing(comparison), "failed", reason)
+            self._end_rest(self._ledger.missing(comparison.variant, comparison.node), "failed", reason)
 
     def _stop(self, reason: str) -> None:
         """Stop the machines, take what they still have to say, and give every run that has no row one that says why."""
         self._stopped_by = reason
-        running = [comparison for comparison in self._open() if comparison.running]
         deadline = time.monotonic() + PATIENCE
         try:
             self._machines.client.cancel([comparison.future for comparison in self._open()])
-            while any(comparison.running for comparison in running) and time.monotonic() < deadline:
+            while any(comparison.running for comparison in self._open()) and time.monotonic() < deadline:
                 self._take_messages()
                 time.sleep(0.1)
         except StoreError:
@@ -284,7 +281,8 @@ class ClusterSession:
         finally:
             with shielded():
                 for comparison in self._comparisons:
-                    self._end_rest(self._missing(comparison), "interrupted", f"{reason} before it began")
+                    missing = self._ledger.missing(comparison.variant, comparison.node)
+                    self._end_rest(missing, "interrupted", f"{reason} before it began")
 
     def _end_rest(self, missing: Sequence[Run], status: Status, reason: str) -> None:
         """Give runs that were not run their rows."""
@@ -293,91 +291,6 @@ class ClusterSession:
             run.run = f"{self.name}-{self._handed_out:03d}-{number:04d}"
             run.status, run.reason = status, reason
             self._append(run)
-
-    # --- what is there, and what is missing -------------------------------------------------------------------------
-
-    def _last_number(self) -> int:
-        """The number of the last part of an earlier command whose runs are here: it stands before that of the run."""
-        return max((int(run.split("-")[-2]) for run in self._store.runs(self.name)["run"]), default=0)
-
-    def _retire_what_has_changed(self) -> int:
-        """Retire what an earlier command did not finish and what is another experiment or backend now; count the rest.
-
-        Data, versions and settings are looked at by the machine that ran it, if it gets the rest of the comparison.
-        """
-        rows = self._store.runs(self.name)
-        counting = rows[rows["retired"] == ""]
-        now = {
-            (variant.path.stem, variant.point.label, backend.name, mode): (variant.experiment.hash, backend.hash)
-            for variant in self._request.variants
-            for backend, mode in self._request.modes
-        }
-        reasons: dict[str, list[str]] = {}
-        for row in counting.to_dict("records"):
-            cell = (row["experiment"], row["point"], row["backend"], row["mode"])
-            if row["status"] != "ok":
-                reasons.setdefault(resume.ANEW, []).append(row["run"])
-            elif now.get(cell) != (row["experiment_hash"], row["backend_hash"]):
-                reasons.setdefault(resume.CHANGED, []).append(row["run"])
-        for why, runs in reasons.items():
-            self._store.retire(runs, why)
-        return len(counting) - sum(map(len, reasons.values()))
-
-    def _rows(self, comparison: _Comparison) -> Rows:
-        """The rows of a comparison that count."""
-        rows = self._store.runs(self.name)
-        name, point = comparison.variant.path.stem, comparison.variant.point.label
-        own = rows[(rows["retired"] == "") & (rows["experiment"] == name) & (rows["point"] == point)]
-        return _records(own)
-
-    def _missing(self, comparison: _Comparison) -> list[Run]:
-        """The planned runs of a comparison that have no row that counts, as far as they are known before they begin."""
-        there = {(row["backend"], row["mode"], row["round"]) for row in self._rows(comparison)}
-        return [
-            self._planned(comparison, backend.name, backend.hash, mode, round_)
-            for round_ in range(1, self._request.options.repeats + 1)
-            for backend, mode in self._request.modes
-            if (backend.name, mode, round_) not in there
-        ]
-
-    def _planned(self, comparison: _Comparison, backend: str, backend_hash: str, mode: str, round_: int) -> Run:
-        variant, selection, options = comparison.variant, self._request.selection, self._request.options
-        return Run(
-            run="",
-            session=self.name,
-            experiment=variant.path.stem,
-            backend=backend,
-            mode=mode,
-            device="cpu" if selection.device == "auto" else selection.device,
-            seed=variant.experiment.seed,
-            round=round_,
-            point=variant.point.label,
-            node=comparison.node,
-            experiment_hash=variant.experiment.hash,
-            backend_hash=backend_hash,
-            batch_size=variant.experiment.batch_size,
-            epochs=variant.experiment.epochs,
-            threads_asked=_threads(variant, self._request, self._machines),
-            precision_asked=selection.precision,
-            command=options.command,
-            weights_from=selection.start.label if selection.start else "",
-            target_accuracy=options.target_accuracy,
-            experiment_json=variant.experiment.canonical_json(),
-        )
-
-
-def _threads(variant: Variant, request: Request, machines: Machines) -> int:
-    """The threads of a run that was not run: as asked for, else what the first machine would take."""
-    first = next(iter(machines.introductions.values()))
-    return variant.point.threads or request.selection.threads or first.default_threads
-
-
-def _records(table: pd.DataFrame) -> Rows:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
-def _place(run: Run) -> tuple[Any, ...]:
-    return run.experiment, run.point, run.backend, run.mode, run.round
 
 
 def _died(future: Any) -> bool:

@@ -117,7 +117,8 @@ def _relay(process: Connection, queue: Any, ticket: str) -> None:
 def _is_wanted(worker: Any, key: str) -> bool:
     """Whether anybody waits for the task: nobody does once it was cancelled, or its client is gone."""
     task = worker.state.tasks.get(key)
-    return task is not None and task.state in ("executing", "long-running") and worker.status.name == "running"
+    open_ = worker.status.name in ("running", "paused")
+    return open_ and task is not None and task.state in ("executing", "long-running")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
