@@ -122,9 +122,6 @@ MINT = Saboteur(
         self.optimizer = mint.optim.SGD(
             self.network.trainable_params(), sgd.learning_rate, sgd.momentum, 0, sgd.weight_decay, sgd.nesterov
         )
-        self.step = mindspore._gathering(
-            mindspore._update(self.network, mindspore._loss(loss), self.optimizer)
-        )
     """,
     top="from mindspore import mint\nfrom backends import mindspore",
     base="mindspore.MindSpore",
