@@ -18,6 +18,7 @@ from typing import Any
 
 from backends import environments
 from benchmarks import bench, cli, session
+from benchmarks.commands import training
 from benchmarks.progress import TerminalProgress
 from results.record import Run
 from results.store import COLUMNS, _npy
@@ -62,7 +63,7 @@ class _Reporting(TerminalProgress):
 
 
 if __name__ == "__main__":
-    vars(cli).update(Options=functools.partial(session.Options, turns=2, judge_budget=0.5, peaks=False))
+    vars(training).update(Options=functools.partial(session.Options, turns=2, judge_budget=0.5, peaks=False))
     if folder := os.environ.get("FAULTS_ENVIRONMENTS"):
         environments.ENVIRONMENTS = Path(folder)
     vars(bench).update(TerminalProgress=_Reporting)
