@@ -87,7 +87,7 @@ def _local(text: str, stack: ExitStack) -> Any:
         threads_per_worker=1,
         resources={RESOURCE: 1},
         memory_limit=0,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
     )
     stack.callback(cluster.close, timeout=10)
