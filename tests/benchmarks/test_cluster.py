@@ -157,7 +157,8 @@ def test_the_rows_are_those_of_a_local_run_but_for_machine_and_time(
     assert set(there["node"]) == {machine.node()}
     stores = [Store(tmp_path / name) for name in ("here", "there")]
     assert len(stores[0].epochs()) == len(stores[1].epochs()) == 4 * 3
-    assert [(store.windows()["kind"] == "timed").sum() for store in stores] == [4 * OPTIONS.turns] * 2
+    # Noisy workers take more turns.
+    assert min((store.windows()["kind"] == "timed").sum() for store in stores) >= 4 * OPTIONS.turns
     for row in there.to_dict("records"):
         assert (tmp_path / "there" / row["log"]).exists()
         assert find_model(row["run"], tmp_path / "there").run == row["run"]
