@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -79,12 +79,19 @@ def main() -> None:
     def send(kind: Kind, content: Any) -> None:
         connection.send_bytes(pickle.dumps((kind, content)))
 
+    with suppress(BrokenPipeError):  # nobody is there to listen any more
+        _run_and_tell(part, send)
+
+
+def _run_and_tell(part: Part, send: Send) -> None:
     send("started", machine.node())
     try:
         with alone(lambda text: send("message", text)), tempfile.TemporaryDirectory(prefix="lockstep-") as scratch:
             run(part, send, Path(scratch))
     except signals.Interrupted:
         pass
+    except BrokenPipeError:
+        raise
     except (InputError, DataError, BackendFileError, StoreError, OSError) as error:
         send("refused", " ".join(str(error).split()))
     send("ended", None)

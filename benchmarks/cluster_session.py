@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from distributed import Event, KilledWorker, Queue
+from distributed.client import ClosedClientError
 from rich.console import Console
 
 from backends import environments
@@ -37,6 +38,9 @@ ATTEMPTS = 3
 
 NO_WORKERS = 60.0
 """Seconds without a worker before a session gives up: Dask starts those again that died, and queues start new ones."""
+
+GONE = (OSError, RuntimeError, ClosedClientError)
+"""What Dask raises when the scheduler does not answer any more."""
 
 LOOK = 2.0
 """Seconds between two looks at which workers there are."""
@@ -154,7 +158,7 @@ class ClusterSession:
 
     def _let_go(self) -> None:
         """Want nothing more of the cluster."""
-        with suppress(OSError, RuntimeError):
+        with suppress(*GONE):
             self._machines.client.cancel([comparison.future for comparison in self._open()])
             for ticket in self._by_ticket:
                 Event(ticket, client=self._machines.client).clear()
@@ -170,9 +174,7 @@ class ClusterSession:
             for comparison in ended:
                 self._part_ended(comparison)
             self._look_for_workers()
-        except StoreError:
-            raise
-        except OSError as error:
+        except GONE as error:
             self._give_up(f"the Dask scheduler does not answer any more: {error}")
         if not ended:
             time.sleep(POLL)
@@ -274,9 +276,7 @@ class ClusterSession:
             while any(comparison.running for comparison in self._open()) and time.monotonic() < deadline:
                 self._take_messages()
                 time.sleep(0.1)
-        except StoreError:
-            raise
-        except OSError:  # the scheduler is gone
+        except GONE:
             pass
         finally:
             with shielded():

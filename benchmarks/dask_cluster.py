@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import signal
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -68,7 +69,8 @@ def connected(text: str, threads: Sequence[int] = ()) -> Iterator[Machines]:
     InputError if there is no such cluster, if it has no workers for lockstep, or if they have another version of it or
     too few processors.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told in our own words
+    for name in ("distributed", "distributed.client"):  # what matters is told in our own words
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         client = _local(text, stack) if text.startswith("local:") else _remote(text, stack)
         addresses = _first_workers(text, client)
@@ -82,14 +84,19 @@ def _local(text: str, stack: ExitStack) -> Any:
     number = text.removeprefix("local:")
     if not re.fullmatch(r"[1-9]\d?", number):
         raise InputError(f"--cluster {text}: write local:N, with N from 1 to 99")
-    cluster = LocalCluster(
-        n_workers=int(number),
-        threads_per_worker=1,
-        resources={RESOURCE: 1},
-        memory_limit=0,
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-    )
+    # A Ctrl-C in a terminal reaches the workers as well, who would be gone before they have said what they have done.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        cluster = LocalCluster(
+            n_workers=int(number),
+            threads_per_worker=1,
+            resources={RESOURCE: 1},
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     stack.callback(cluster.close, timeout=10)
     return stack.enter_context(Client(cluster))
 
@@ -130,7 +137,7 @@ def _first_workers(text: str, client: Any) -> list[str]:
     deadline = time.monotonic() + FIRST_WORKER
     while not (found := _workers(client)):
         if time.monotonic() > deadline:
-            others = len(client.scheduler_info()["workers"])
+            others = len(client.scheduler_info(n_workers=-1)["workers"])
             raise InputError(
                 f"--cluster {text}: no worker has the resource {RESOURCE!r} ({others} have not); start one on each "
                 f"machine with '{START_A_WORKER}'"
@@ -140,7 +147,7 @@ def _first_workers(text: str, client: Any) -> list[str]:
 
 
 def _workers(client: Any) -> list[str]:
-    workers = client.scheduler_info()["workers"]
+    workers = client.scheduler_info(n_workers=-1)["workers"]
     return [address for address, worker in workers.items() if worker["resources"].get(RESOURCE)]
 
 
