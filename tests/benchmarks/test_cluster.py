@@ -195,7 +195,8 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing(cluster: Cluster, t
     assert set(rows["status"]) == {"ok"}
     assert set(rows["retired"]) == {""}
     assert rows["run"].nunique() == 4
-    assert rows["run"].str.split("-").str[-2].nunique() == 2, "round 1 was not run again"
+    assert rows["run"].str.split("-").str[-2].nunique() == 2, "the second round is of another part"
+    assert (tmp_path / "loads").stat().st_size == 3, "round 1 was not run again"
     assert isinstance(console.file, StringIO)
     assert "was lost; 2 runs are left" in console.file.getvalue()
     assert not cluster.parts()
