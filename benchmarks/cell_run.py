@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
@@ -25,7 +25,7 @@ from benchmarks.materials import hash_arrays
 from benchmarks.plan import Cell
 from benchmarks.scoring import line_errors
 from benchmarks.timing import LONGEST_CALL, TimedWindows
-from benchmarks.worker_process import WorkerError, WorkerProcess
+from benchmarks.worker_process import Launch, WorkerError
 from results.audit import Audit, continue_from
 from results.checks import contradictions
 from results.judge import Judgement
@@ -40,27 +40,6 @@ PREDICTION_CHUNK = 1000
 """Samples that are predicted at once."""
 
 Arguments = ParamSpec("Arguments")
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How a worker process is started: what is the same for all workers of a session, and its own folder and log."""
-
-    python: Path
-    folder: Path
-    log: Path
-    environment: dict[str, str]
-    processors: list[int]
-    budget: float
-    """Seconds that all requests of the run together may take."""
-    arguments: Sequence[str] = ()
-    """Of ``BackendFile.arguments``: how replicas are started, if they are processes."""
-
-    def start(self) -> WorkerProcess:
-        """Start the process; raises WorkerError as ``WorkerProcess`` does."""
-        return WorkerProcess(
-            self.python, self.folder, self.log, self.environment, self.processors, self.budget, self.arguments
-        )
 
 
 def _ends_on_failure(

@@ -22,11 +22,10 @@ from safetensors.numpy import save_file
 from backends.contract import SGD, Linear, Model
 from backends.environments import BackendFile
 from benchmarks import machine
-from benchmarks.cell_run import Launch
 from benchmarks.flops import step_flops
 from benchmarks.loading import load
 from benchmarks.model import initial_parameters
-from benchmarks.worker_process import WorkerError, WorkerProcess
+from benchmarks.worker_process import Launch, WorkerError, WorkerProcess
 from results.record import Run
 
 Part = tuple[NDArray[np.float64], NDArray[np.float64]]

@@ -12,7 +12,7 @@ from typing import Any
 
 from backends.environments import EnvironmentFailed, Interpreters
 from benchmarks import machine, resume
-from benchmarks.cell_run import CellRun, Launch
+from benchmarks.cell_run import CellRun
 from benchmarks.estimate import estimate
 from benchmarks.flops import step_flops
 from benchmarks.keeping import Keeper
@@ -22,6 +22,7 @@ from benchmarks.plan import Cell, Comparison, comparisons
 from benchmarks.progress import TerminalProgress
 from benchmarks.signals import Interrupted, shielded
 from benchmarks.turns import take_turns
+from benchmarks.worker_process import Launch
 from results.judge import Judgement, judge
 from results.record import Run
 from results.statistics import BASELINE, UNTIL_MARGIN, compare

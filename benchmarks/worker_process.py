@@ -219,3 +219,24 @@ class WorkerProcess:
         for process in self._tree[1:]:  # launchers give their processes groups of their own
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a worker process is started: what is the same for all workers of a session, and its own folder and log."""
+
+    python: Path
+    folder: Path
+    log: Path
+    environment: dict[str, str]
+    processors: list[int]
+    budget: float
+    """Seconds that all requests of the run together may take."""
+    arguments: Sequence[str] = ()
+    """Of ``BackendFile.arguments``: how replicas are started, if they are processes."""
+
+    def start(self) -> WorkerProcess:
+        """Start the process; raises WorkerError as ``WorkerProcess`` does."""
+        return WorkerProcess(
+            self.python, self.folder, self.log, self.environment, self.processors, self.budget, self.arguments
+        )

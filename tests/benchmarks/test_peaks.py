@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from backends import environments
 from benchmarks import machine, peaks
-from benchmarks.cell_run import Launch
 from benchmarks.peaks import Contestant, ProductPeak, copy_bandwidth, product_peaks
+from benchmarks.worker_process import Launch
 
 Measure = Callable[..., list[ProductPeak]]
 
