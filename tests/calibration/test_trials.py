@@ -14,7 +14,6 @@ from tests.calibration.trials import (
     PLANTED,
     SLIGHTLY_SLOWER,
     SLOWER,
-    TRIAL_ERROR,
     TWIN,
     calibrate,
 )
@@ -52,7 +51,7 @@ def test_on_a_real_machine_verdicts_are_as_sure_as_they_say(framework: str) -> N
     found = calibrate(framework, recorded[recorded["framework"] == framework])
     # MindSpore's windows are so noisy on this model that five rounds do not find 5 % often enough.
     assert framework == "mindspore" or found.holds, found
-    assert found.called_different <= FALSE_ALARMS + TRIAL_ERROR, found
+    assert found.called_different <= FALSE_ALARMS, found
     assert found.found_until >= FOUND, found
-    assert found.found >= 0.7, found
+    assert found.found >= 0.75, found
     assert calibrate(framework, recorded[recorded["framework"] == framework]) == found, "a replay can be repeated"

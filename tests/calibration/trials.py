@@ -7,7 +7,6 @@ fresh processes. A trial draws as many of the rounds as a session has, and asks 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +29,6 @@ PLANTED = {SLOWER: 0.05, SLIGHTLY_SLOWER: 0.02}
 FALSE_ALARMS, FOUND = 0.05, 0.95
 """At most so many equals may be called different, and at least so many slowdowns have to be found."""
 
-TRIAL_ERROR = 2 * math.sqrt(FALSE_ALARMS * (1 - FALSE_ALARMS) / TRIALS)
-"""Two standard errors of a share of trials: an interval of exactly 95 % is that far above the bound by chance."""
-
 
 @dataclass(frozen=True)
 class Calibration:
@@ -50,7 +46,7 @@ class Calibration:
     @property
     def holds(self) -> bool:
         """Whether all three shares are within their bounds."""
-        return self.called_different <= FALSE_ALARMS + TRIAL_ERROR and min(self.found, self.found_until) >= FOUND
+        return self.called_different <= FALSE_ALARMS and min(self.found, self.found_until) >= FOUND
 
 
 def calibrate(framework: str, recording: pd.DataFrame, seed: int = 0) -> Calibration:
