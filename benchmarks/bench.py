@@ -123,7 +123,7 @@ def bench(
     store = Store(results)
     store.check()
     wanted = {**selection.asked, "cluster": True} if cluster is not None else selection.asked
-    what = asked(wanted, options.measured, options.repeats, options.until)
+    what = asked(wanted, options.measured, options.rounds)
     if cluster is not None:
         need_dask()
         from benchmarks.cluster_session import on_cluster  # which imports it

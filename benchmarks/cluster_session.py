@@ -111,7 +111,7 @@ class ClusterSession:
         self.progress.outlook(_estimate(self._store, missing, self._machines), self.name, self._ledger.count)
         try:
             for comparison in self._comparisons:
-                if self._ledger.missing(comparison.variant) or self._request.options.until:
+                if self._ledger.missing(comparison.variant) or self._request.options.adds_rounds:
                     self._hand_out(comparison)
             while self._open():
                 self._look()
@@ -150,7 +150,7 @@ class ClusterSession:
             if backend.path.parent != environments.FOLDER
         }
         rows = self._ledger.rows(comparison.variant)
-        windows = self._ledger.windows(comparison.variant) if request.options.until else []
+        windows = self._ledger.windows(comparison.variant) if request.options.adds_rounds else []
         return Part(f"{self.name}-{self._handed_out:03d}", request, files, rows, windows)
 
     def _open(self) -> list[_Comparison]:

@@ -94,9 +94,9 @@ def place(cell: Cell, round_: int) -> Place:
     return Place(materials.name, materials.point, cell.backend.name, cell.mode, cell.threads, round_)
 
 
-def asked(selection: dict[str, Any], measured: dict[str, Any], repeats: int, until: float | None) -> str:
+def asked(selection: dict[str, Any], measured: dict[str, Any], rounds: dict[str, Any]) -> str:
     """SHA-256 of what a command asks for."""
-    what = [selection, measured, repeats, until]
+    what = [selection, measured, rounds]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.environments import EnvironmentFailed, Interpreters
-from benchmarks import machine, resume
+from benchmarks import machine, resume, rounds
 from benchmarks.cell_run import CellRun
 from benchmarks.estimate import estimate
 from benchmarks.flops import step_flops
@@ -25,7 +25,7 @@ from benchmarks.turns import take_turns
 from benchmarks.worker_process import Launch
 from results.judge import Judgement, judge
 from results.record import Run
-from results.statistics import BASELINE, UNTIL_MARGIN, compare
+from results.statistics import BASELINE, compare
 from results.store import Store
 
 JUDGE_BUDGET = 12.0
@@ -58,7 +58,9 @@ class Options:
     until: float | None = None
     """Add rounds until every interval of a ratio is at most this wide, as a share of the ratio."""
     budget: float = 1800.0
-    """Seconds of the session after which no round is added."""
+    """With ``until``: seconds of the session after which no round is added."""
+    go_on: bool = False
+    """Without ``until``: whether to add rounds, up to a point, where a cell cannot be told from its baseline yet."""
     command: str = ""
     """What was typed, for the report."""
     log_every: int | None = None
@@ -67,6 +69,16 @@ class Options:
     """Whether to keep the best and the last weights of every run."""
     fresh: bool = False
     """Give up an interrupted session that could be continued."""
+
+    @property
+    def adds_rounds(self) -> bool:
+        """Whether more rounds may be run than the plan has."""
+        return self.go_on or self.until is not None
+
+    @property
+    def rounds(self) -> dict[str, Any]:
+        """Those that say how many rounds there are."""
+        return {name: getattr(self, name) for name in ("repeats", "until", "go_on")}
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -117,9 +129,10 @@ class Session:
         self._keys = resume.Keys(interpreters, described, options.measured)
         self._elsewhere = elsewhere
         self._count, self._standing = resume.go_on(store, name, cells, self._keys)
-        rounds = range(1, options.repeats + 1)
         self._plan = [
-            self._still_to_run(comparison.again(round_)) for round_ in rounds for comparison in self._comparisons
+            self._still_to_run(comparison.again(round_))
+            for round_ in range(1, options.repeats + 1)
+            for comparison in self._comparisons
         ]
 
     def execute(self) -> None:
@@ -186,26 +199,27 @@ class Session:
         return Keeper(self._store.folder, cell) if self._options.keep_models else None
 
     def _add_rounds(self, round_: int) -> None:
-        """Plan one more round of the comparisons whose intervals are too wide, as long as there is time."""
-        if self._options.until is None or time.perf_counter() - self._start > self._options.budget:
+        """Plan one more round of the cells whose ratios are not known well enough, as long as that is wanted."""
+        if not self._may_go_on(round_):
             return
         runs = self._store.runs(self.name)
         found = compare(runs[runs["retired"] == ""], self._store.windows(self.name), self._options.baseline)
-        compared = found[found["verdict"] != "baseline"]
-        widths = (compared["high"] - compared["low"]) / compared["ratio"]
-        wide = compared[widths > UNTIL_MARGIN * self._options.until]
-        open_points = set(zip(wide["experiment_hash"], wide["threads_asked"], strict=True))
+        names = rounds.going_on(found, self._options.until)
         added = [
-            comparison.again(round_)
+            self._still_to_run(replace(comparison.again(round_), cells=cells))
             for comparison in self._comparisons
-            if (comparison.materials.experiment.hash, comparison.threads) in open_points
+            if (cells := tuple(cell for cell in comparison.again(round_).cells if _name(cell) in names))
         ]
-        for comparison in added:
-            self._plan.append(self._still_to_run(comparison))
+        self._plan += added
         if added:
-            labels = ", ".join(comparison.materials.label for comparison in added)
-            self.progress.add([record for _, records in self._plan[-len(added) :] for record in records])
-            self.progress.message(f"intervals wider than {self._options.until:.1%}: round {round_} of {labels}")
+            labels = ", ".join(comparison.materials.label for comparison, _ in added)
+            self.progress.add([record for _, records in added for record in records])
+            self.progress.message(f"ratios that are not sure enough yet: round {round_} of {labels}")
+
+    def _may_go_on(self, round_: int) -> bool:
+        if self._options.until is not None:
+            return time.perf_counter() - self._start <= self._options.budget
+        return self._options.go_on and round_ <= rounds.MOST * self._options.repeats
 
     def _judge(self, comparison: Comparison, first: Run) -> Judgement:
         """The reference's judgement of an experiment, made when its first comparison begins."""
@@ -371,6 +385,10 @@ class Session:
         now = time.perf_counter()
         self.progress.ended(record, now - self._last_end)
         self._last_end = now
+
+
+def _name(cell: Cell) -> rounds.Name:
+    return cell.materials.experiment.hash, cell.threads, cell.backend.name, cell.mode
 
 
 def _import(run: CellRun) -> None:

@@ -23,13 +23,6 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 
-UNTIL_MARGIN = 0.9
-"""Rounds are added until intervals are so many times as wide as what was asked for.
-
-To stop at the first interval that is narrow enough is to prefer those that are narrow by chance (Chow and Robbins, "On
-the asymptotic theory of fixed-width sequential confidence intervals", 1965, where the loss is small for many rounds).
-"""
-
 TIMES_FROM = 1.1
 """Ratios from here on are told as "1.42x", smaller ones in percent."""
 
@@ -41,6 +34,11 @@ class Ratio:
     value: float
     low: float
     high: float
+
+    @property
+    def log(self) -> float:
+        """The natural logarithm."""
+        return math.log(self.value)
 
     @property
     def width(self) -> float:
@@ -87,6 +85,16 @@ def standard_error(values: NDArray[np.float64]) -> float:
     return float(deviation * math.sqrt(math.pi / (2 * len(values))))
 
 
+def turns_error(log_ratios: NDArray[np.float64]) -> float:
+    """Return what the turns leave open of a round's log ratio: its standard error, the median over the rounds.
+
+    ``log_ratios`` are ``[rounds, turns]``, NaN where a turn does not count; NaN if there is no round.
+    """
+    rounds = [turns[~np.isnan(turns)] for turns in log_ratios]
+    errors = [standard_error(turns) for turns in rounds if len(turns)]
+    return float(np.median(errors)) if errors else math.nan
+
+
 @cache
 def _quantile(degrees_of_freedom: int) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
@@ -97,7 +105,7 @@ GROUP = ["experiment", "experiment_hash", "device", "threads_asked", "precision_
 
 COMPARED = [
     *(*GROUP, "backend", "mode", "baseline_backend", "baseline_mode", "rounds"),
-    *("ratio", "low", "high", "verdict", "note"),
+    *("ratio", "low", "high", "turns_error", "verdict", "note"),
 ]
 """Columns of a comparison."""
 
@@ -110,8 +118,8 @@ def compare(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str]
 
     ``runs`` and ``windows`` are the tables of the store. Only runs that are ok and comparable count. Where a group
     lacks the baseline, its first cell takes its place. Returns a row per cell: the columns of ``GROUP``, ``backend``,
-    ``mode``, ``baseline_backend``, ``baseline_mode``, ``rounds``, ``ratio``, ``low``, ``high``, ``verdict``, and
-    ``note``, which says in which effective settings the cell and its baseline differ.
+    ``mode``, ``baseline_backend``, ``baseline_mode``, ``rounds``, ``ratio``, ``low``, ``high``, ``turns_error``,
+    ``verdict``, and ``note``, which says in which effective settings the cell and its baseline differ.
     """
     rows: list[dict[str, Any]] = []
     for group in _groups(runs, windows):
@@ -157,12 +165,13 @@ class _Group:
         """Compare every cell with one of them: the rows of ``compare``."""
         rows = []
         for name, logs, settings in zip(self.cells, self.logs, self.settings, strict=True):
-            found = ratio(logs - self.logs[baseline])
-            rounds = int((~np.isnan(logs - self.logs[baseline])).any(axis=1).sum())
+            log_ratios = logs - self.logs[baseline]
+            found = ratio(log_ratios)
+            rounds = int((~np.isnan(log_ratios)).any(axis=1).sum())
             verdict = "baseline" if name == self.cells[baseline] else found.verdict
             note = _differences(settings, self.settings[baseline])
             values = (*self.key, *name, *self.cells[baseline], rounds, found.value, found.low, found.high)
-            rows.append(dict(zip(COMPARED, (*values, verdict, note), strict=True)))
+            rows.append(dict(zip(COMPARED, (*values, turns_error(log_ratios), verdict, note), strict=True)))
         return rows
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from backends import environments
 from backends.contract import Precision
 from backends.environments import Interpreters
-from benchmarks import bench, predicting
+from benchmarks import bench, predicting, rounds
 from benchmarks.commands.options import RESULTS, Device, Pythons, Results, pythons_given
 from benchmarks.errors import InputError
 from benchmarks.kept_models import find_model
@@ -61,8 +61,14 @@ def run(
     batch_size: Annotated[int | None, typer.Option(help="Samples per step; default: the experiment's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches; default: the experiment's.")] = None,
     repeats: Annotated[
-        int, typer.Option(min=1, max=1000, help="Rounds; every cell runs once in each, in a fresh process.")
-    ] = REPEATS,
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Rounds; every cell runs once in each, in a fresh process; "
+            f"default: {REPEATS}, and up to {rounds.MOST * REPEATS} where a cell cannot be told from its baseline yet.",
+        ),
+    ] = None,
     until: Annotated[
         float | None,
         typer.Option(
@@ -149,10 +155,11 @@ def run(
         start=_start(from_, results) if from_ else None,
     )
     options = Options(
-        repeats,
+        repeats or REPEATS,
         timeout,
         baseline=baseline,
         until=until,
+        go_on=repeats is None and until is None,
         budget=budget * 60,
         target_accuracy=target_accuracy,
         command=shlex.join(["lockstep", *sys.argv[1:]]),

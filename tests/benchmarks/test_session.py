@@ -15,6 +15,7 @@ from rich.console import Console
 
 from benchmarks.bench import OK, SOME_FAILED, Selection, bench
 from benchmarks.kept_models import load_model
+from benchmarks.rounds import MOST
 from benchmarks.session import TURNS, Options
 from results.record import PHASES
 from results.store import Store
@@ -167,6 +168,30 @@ def test_rounds_are_added_until_the_interval_is_narrow_or_the_budget_is_spent(re
     assert rounds(until=1e9, budget=600) == 2
     assert rounds(until=1e-6, budget=0) == 2
     assert rounds(until=1e-6, budget=25) > 2
+
+
+SLOWER = """
+def train(self, data, batches):
+    begin = time.perf_counter()
+    losses = super().train(data, batches)
+    share = {least} + {spread} * np.random.default_rng(int(7 * begin)).random()
+    end = time.perf_counter() + share * (time.perf_counter() - begin)
+    while time.perf_counter() < end:
+        pass
+    return losses
+"""
+"""By a random share of the time that changes seven times a second."""
+
+
+def test_only_a_noisy_cell_near_its_baseline_gets_more_rounds_and_there_is_an_end_to_them(
+    results: Path, write_backend
+) -> None:
+    noisy, slow = (SLOWER.format(least=least, spread=0.25) for least in (0.0, 1.0))
+    backends = ["reference", str(write_backend("noisy", noisy)), str(write_backend("slow", slow))]
+    options = Options(2, peaks=False, turns=4, baseline=("reference", "numpy"), go_on=True)
+    assert run(results, backends, options=options) == OK
+    rounds = Store(results).runs().groupby("backend")["round"].max()
+    assert rounds.to_dict() == {"reference": MOST * 2, "noisy": MOST * 2, "slow": 2}
 
 
 def test_a_sweep_has_rows_for_every_point_and_threads_are_set(results: Path) -> None:

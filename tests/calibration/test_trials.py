@@ -8,8 +8,6 @@ import pytest
 
 from tests.calibration.__main__ import RECORDED
 from tests.calibration.trials import (
-    FALSE_ALARMS,
-    FOUND,
     ORIGINAL,
     PLANTED,
     SLIGHTLY_SLOWER,
@@ -49,9 +47,5 @@ def test_timings_that_are_too_noisy_for_the_default_rounds_are_told() -> None:
 def test_on_a_real_machine_verdicts_are_as_sure_as_they_say(framework: str) -> None:
     recorded = pd.read_parquet(RECORDED)
     found = calibrate(framework, recorded[recorded["framework"] == framework])
-    # MindSpore's windows are so noisy on this model that five rounds do not find 5 % often enough.
-    assert framework == "mindspore" or found.holds, found
-    assert found.called_different <= FALSE_ALARMS, found
-    assert found.found_until >= FOUND, found
-    assert found.found >= 0.75, found
+    assert found.holds, found
     assert calibrate(framework, recorded[recorded["framework"] == framework]) == found, "a replay can be repeated"

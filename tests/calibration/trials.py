@@ -2,7 +2,8 @@
 
 A recording has, for each framework, the throughput of every window of four cells: a backend, its twin under another
 name, and the same backend slowed down by 5 % and by 2 %; all four are alive together and take turns, in many rounds of
-fresh processes. A trial draws as many of the rounds as a session has, and asks ``results.statistics`` for its verdict.
+fresh processes. A trial draws as many of the rounds as a session has, lets ``benchmarks.rounds`` add some as a session
+does, and asks ``results.statistics`` for its verdict.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks import rounds
 from benchmarks.session import REPEATS
-from results.statistics import UNTIL_MARGIN, Ratio, ratio
+from results.statistics import Ratio, ratio, turns_error
 
 TRIALS = 2000
 UNTIL_TRIALS = 500
@@ -40,6 +42,8 @@ class Calibration:
     """Standard deviation between rounds of the twins' log ratio."""
     called_different: float
     found: float
+    rounds_found: float
+    """Rounds of a session by default, the mean over the trials with a planted slowdown."""
     found_until: float
     rounds_until: float
 
@@ -62,10 +66,11 @@ def calibrate(framework: str, recording: pd.DataFrame, seed: int = 0) -> Calibra
         framework=framework,
         rounds=len(twins),
         noise=float(np.nanmedian(twins, axis=1).std(ddof=1)),
-        called_different=float(np.mean([found.low > 1 or found.high < 1 for found in equals])),
-        found=float(np.mean([found.high < 1 for found in planted])),
+        called_different=float(np.mean([found.low > 1 or found.high < 1 for found, _ in equals])),
+        found=float(np.mean([found.high < 1 for found, _ in planted])),
+        rounds_found=float(np.mean([number for _, number in planted])),
         found_until=float(np.mean([found.high < 1 for found, _ in until])),
-        rounds_until=float(np.median([rounds for _, rounds in until])),
+        rounds_until=float(np.median([number for _, number in until])),
     )
 
 
@@ -85,20 +90,35 @@ def _slowed(logs: dict[str, NDArray[np.float64]], slowed: str, generator: np.ran
     return np.asarray(log_ratios - np.nanmedian(log_ratios, axis=1).mean() - np.log1p(PLANTED[slowed]))
 
 
-def _draw(log_ratios: NDArray[np.float64], generator: np.random.Generator) -> Ratio:
-    """The ratio of a session with the default number of rounds."""
-    return ratio(log_ratios[generator.choice(len(log_ratios), REPEATS, replace=False)])
+def _draw(log_ratios: NDArray[np.float64], generator: np.random.Generator) -> tuple[Ratio, int]:
+    """The ratio of a session by default and the number of its rounds; each is drawn once at most."""
+    drawn = generator.permutation(len(log_ratios))[: rounds.MOST * REPEATS]
+    medians, errors = _medians(log_ratios[drawn]), _errors(log_ratios[drawn])
+    taken = REPEATS
+    while taken < len(drawn) and rounds.is_noisy(float(medians[:taken].mean()), float(np.median(errors[:taken]))):
+        taken += 1
+    return ratio(medians[:taken]), taken
 
 
 def _until(log_ratios: NDArray[np.float64], generator: np.random.Generator) -> tuple[Ratio, int]:
-    """Add rounds, drawn with replacement, until the interval is narrow enough; return the ratio and their number."""
-    log_ratios = np.nanmedian(log_ratios, axis=1, keepdims=True)  # what ``ratio`` would do first, every time anew
-    chosen = list(generator.choice(len(log_ratios), REPEATS))
-    found = ratio(log_ratios[chosen])
-    while found.width > UNTIL_MARGIN * UNTIL and len(chosen) < MOST_ROUNDS:
-        chosen.append(int(generator.integers(len(log_ratios))))
-        found = ratio(log_ratios[chosen])
+    """The same with ``--until``, which needs more rounds than were recorded: they are drawn with replacement."""
+    medians = _medians(log_ratios)
+    chosen = list(generator.choice(len(medians), REPEATS))
+    found = ratio(medians[chosen])
+    while not rounds.is_narrow(found, UNTIL) and len(chosen) < MOST_ROUNDS:
+        chosen.append(int(generator.integers(len(medians))))
+        found = ratio(medians[chosen])
     return found, len(chosen)
+
+
+def _medians(log_ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What ``ratio`` would do first, every time anew ``[rounds, 1]``."""
+    return np.asarray(np.nanmedian(log_ratios, axis=1, keepdims=True))
+
+
+def _errors(log_ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the turns leave open of each round."""
+    return np.array([turns_error(turns[np.newaxis]) for turns in log_ratios])
 
 
 def noise_of_windows(recording: pd.DataFrame) -> float:
