@@ -31,6 +31,10 @@ FIRST_WORKER = 5.0
 
 START_A_WORKER = "dask worker ADDRESS --nthreads 1 --resources lockstep=1"
 
+NEVER = "1000 days"
+"""Dask closes the place of a worker on this machine for good if it looks so long after a death and finds nobody there,
+which is also so while it starts the worker again that died a second time."""
+
 _ADDRESS = re.compile(r"[\w.-]+:\d{1,5}")
 
 
@@ -79,11 +83,13 @@ def connected(text: str, threads: Sequence[int] = ()) -> Iterator[Machines]:
 
 def _local(text: str, stack: ExitStack) -> Any:
     """Start workers on this machine."""
+    import dask
     from distributed import Client, LocalCluster
 
     number = text.removeprefix("local:")
     if not re.fullmatch(r"[1-9]\d?", number):
         raise InputError(f"--cluster {text}: write local:N, with N from 1 to 99")
+    stack.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": NEVER}))
     # A Ctrl-C in a terminal reaches the workers as well, who would be gone before they have said what they have done.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

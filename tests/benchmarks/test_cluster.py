@@ -25,6 +25,7 @@ from benchmarks.bench import OK, SOME_FAILED, Selection, bench
 from benchmarks.cluster_part import alone
 from benchmarks.errors import InputError
 from benchmarks.kept_models import find_model
+from benchmarks.materials import Start
 from benchmarks.session import Options
 from results.store import Store
 
@@ -46,9 +47,16 @@ except signals.Interrupted as signal:
 """A bench as a process of its own: results, cluster, backends."""
 
 
-def run(results: Path, backends: list[str], cluster: str | None = None, console: Console | None = None, **changes: Any):
+def run(
+    results: Path,
+    backends: list[str],
+    cluster: str | None = None,
+    console: Console | None = None,
+    start: Start | None = None,
+    **changes: Any,
+):
     names = [Path(name).stem for name in backends]
-    chosen = Selection(["linear-regression"], backends, threads=1, overrides={"epochs": 2})
+    chosen = Selection(["linear-regression"], backends, threads=1, overrides={"epochs": 2}, start=start)
     pythons = dict.fromkeys(names, "current")
     options = replace(OPTIONS, baseline=(names[0], "numpy"), **changes)
     return bench(chosen, options, pythons, results, console or Console(file=StringIO()), cluster=cluster)
@@ -166,6 +174,33 @@ def test_the_rows_are_those_of_a_local_run_but_for_machine_and_time(
     assert not cluster.parts()
 
 
+def test_rounds_are_added_on_the_machine_that_has_the_comparison(
+    cluster: Cluster, tmp_path: Path, write_backend
+) -> None:
+    cluster.add_worker()
+    backends = [str(write_backend("first")), str(write_backend("second"))]
+    console = Console(file=StringIO(), width=300)
+    assert run(tmp_path / "out", backends, str(cluster.file), console, until=1e-6, budget=25) == OK
+    rows = counting(tmp_path / "out")
+    assert rows["round"].max() > 2
+    assert len(rows) == 2 * rows["round"].max() == rows["run"].nunique()
+    assert rows["session"].nunique() == 1
+    assert isinstance(console.file, StringIO)
+    assert "not sure enough yet: round 3 of linear-regression" in console.file.getvalue()
+
+
+def test_training_goes_on_from_weights_that_are_kept_here(cluster: Cluster, tmp_path: Path, write_backend) -> None:
+    cluster.add_worker()
+    backends = [str(write_backend("first"))]
+    assert run(tmp_path / "here", backends, keep_models=True, repeats=1) == OK
+    model = find_model(counting(tmp_path / "here")["run"].iloc[0], tmp_path / "here")
+    start = Start(model.label, model.parameters)
+    assert run(tmp_path / "there", backends, str(cluster.file), start=start, repeats=1) == OK
+    row = counting(tmp_path / "there").iloc[0]
+    assert row["weights_from"] == model.label
+    assert row["weights_hash"] == start.hash
+
+
 KILL_DASK_WORKER = """
 def load(self, *arguments):
     loads = {path!r}
@@ -212,10 +247,9 @@ def test_a_comparison_that_kills_every_worker_ends_as_failed_rows(
     assert run(tmp_path / "out", [str(write_backend("second", killer))], "local:1") == SOME_FAILED
     rows = Store(tmp_path / "out").runs()
     assert list(rows["status"]) == ["failed"] * 2
-    # On a busy machine, Dask may take longer to start a worker again than a session waits.
-    expected = "the Dask worker that ran it was lost, 3 times|no Dask worker with the resource 'lockstep' is left"
+    expected = "the Dask worker that ran it was lost, 3 times"
     assert rows["reason"].str.contains(expected).all(), list(rows["reason"])
-    assert 1 <= (tmp_path / "loads").stat().st_size <= 3
+    assert (tmp_path / "loads").stat().st_size == 3
 
 
 HANG = """
