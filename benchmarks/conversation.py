@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -70,7 +69,7 @@ class Conversation:
         (losses,) = answer.arrays
         if losses.shape != (steps,):
             raise WorkerError("failed", f"synchronize returned losses of shape {losses.shape} for {steps} steps")
-        started = time.perf_counter() - answer.seconds - self._session_start
+        started = answer.began - self._session_start
         samples = steps * batch_size
         self._record.window_rows.append(Window(kind, turn, started, steps, samples, answer.seconds, kept=False))
         return losses, answer.seconds

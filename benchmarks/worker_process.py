@@ -39,11 +39,14 @@ class WorkerError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker sent back, and the seconds from just before the request was sent to just after the answer."""
+    """What a worker sent back, and how long it took."""
 
     values: dict[str, Any]
     arrays: list[NDArray[Any]]
+    began: float
+    """A reading of ``perf_counter`` just before the request was sent."""
     seconds: float
+    """From then until the worker said that it is done; its arrays, which it has by then, follow."""
 
 
 class WorkerProcess:
@@ -104,7 +107,8 @@ class WorkerProcess:
 
     def hello(self) -> float:
         """Wait until the interpreter is up, of every replica; return the seconds since the process was started."""
-        values = self._checked(self._receive("start")[0])
+        values, _, _ = self._receive("start")
+        values = self._checked(values)
         seconds = time.perf_counter() - self.started
         if "replicas" in values:
             self.places = [(replica["pid"], replica["processors"]) for replica in values["replicas"]]
@@ -117,14 +121,14 @@ class WorkerProcess:
         Raises WorkerError with status "unavailable" or "failed" as the worker says, "failed" if it died or
         answered nonsense, "timeout" if its budget ran out; after the last two the process is gone.
         """
-        begin = time.perf_counter()
+        request = json.dumps({"do": what, "arguments": arguments}).encode()
+        began = time.perf_counter()
         try:
-            self._channel.send_bytes(json.dumps({"do": what, "arguments": arguments}).encode())
+            self._channel.send_bytes(request)
         except OSError:
             raise self._died() from None
-        values, arrays = self._receive(what)
-        seconds = time.perf_counter() - begin
-        return Answer(self._checked(values), arrays, seconds)
+        values, arrays, done = self._receive(what)
+        return Answer(self._checked(values), arrays, began, done - began)
 
     def _checked(self, values: dict[str, Any]) -> dict[str, Any]:
         if "unavailable" in values:
@@ -133,13 +137,16 @@ class WorkerProcess:
             raise WorkerError("failed", values["failed"])
         return values
 
-    def _receive(self, what: str) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+    def _receive(self, what: str) -> tuple[dict[str, Any], list[NDArray[Any]], float]:
+        """The values and arrays of an answer, and when it was there."""
         # A watchdog that kills the worker ends every wait, also one for the second half of a message.
         watchdog = threading.Timer(max(0.0, self._budget), self._time_out)
         watchdog.start()
         begin = time.perf_counter()
         try:
-            values = json.loads(self._channel.recv_bytes(LARGEST_MESSAGE))
+            message = self._channel.recv_bytes(LARGEST_MESSAGE)
+            done = time.perf_counter()
+            values = json.loads(message)
             arrays = [
                 np.load(io.BytesIO(self._channel.recv_bytes(LARGEST_MESSAGE)), allow_pickle=False)
                 for _ in range(values.get("arrays", 0))
@@ -152,7 +159,7 @@ class WorkerProcess:
         finally:
             watchdog.cancel()
             self._budget -= time.perf_counter() - begin
-        return values, arrays
+        return values, arrays, done
 
     def _time_out(self) -> None:
         self._timed_out = True
