@@ -3,7 +3,8 @@
 Each mode of lockstep takes turns with the loop that an expert would write for the same mode, and with the loop of the
 framework's beginners' tutorial. Prints the ratios of the throughputs with intervals. Ends with 1 if lockstep is slower
 than an expert's loop (ratio below 0.98, or its interval below 1), or if the fastest mode of PyTorch or MindSpore is not
-twice as fast as the tutorial's loop; with 2 for bad input.
+twice as fast as the tutorial's loop; with 2 for bad input. With ``--through-dask`` each mode takes turns with itself
+below a Dask worker instead, as a cluster has it, which has to be as fast.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +35,7 @@ from benchmarks.session import REPEATS, TURNS
 from benchmarks.timing import LONGEST_CALL
 from benchmarks.worker_process import WorkerError
 from results.statistics import CONFIDENCE, Ratio, ratio
+from tests.handwritten import through_dask
 from tests.handwritten.contest import Contestant, Loop, LoopFailed, Setting, Worker, rates
 
 EXPERIMENTS = {"mlp": "generated-mlp", "cnn": "digits-cnn"}
@@ -39,6 +44,9 @@ TWICE_THE_TUTORIAL = ("pytorch", "mindspore")
 """Frameworks whose tutorials load sample by sample; JAX has no such loop of its own."""
 
 LEAST_OF_EXPERT, LEAST_OF_TUTORIAL = 0.98, 2.0
+
+MOST, NARROW = 5, 0.04
+"""Up to so many times the rounds are run for a mode whose ratio has an interval that is wider than this."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,9 @@ class Comparison:
 
     @property
     def within_bounds(self) -> bool:
-        """Whether lockstep is as fast as it has to be."""
+        """Whether lockstep is as fast as it has to be, and as fast below a Dask worker as here."""
+        if self.opponent == "dask":
+            return self.ratio.value <= 1 / LEAST_OF_EXPERT and self.ratio.low <= 1.0
         if self.opponent == "tutorial":
             return self.ratio.value >= LEAST_OF_TUTORIAL
         return self.ratio.value >= LEAST_OF_EXPERT and self.ratio.high >= 1.0
@@ -76,7 +86,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     show(comparisons, console)
-    judged = [*experts(comparisons), *best_against_tutorials(comparisons)]
+    judged = [*of_every_mode(comparisons), *best_against_tutorials(comparisons)]
     good = sum(comparison.within_bounds for comparison in judged)
     console.print(f"{good} of {len(judged)} within bounds")
     return 0 if good == len(judged) else 1
@@ -85,12 +95,18 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.handwritten", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=REPEATS, help="rounds of fresh processes: %(default)s")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=REPEATS,
+        help="rounds of fresh processes, more where they differ much: %(default)s",
+    )
     parser.add_argument("--turns", type=int, default=TURNS, help="windows of each process in a round: %(default)s")
     parser.add_argument(
         "--threads", type=int, default=machine.default_threads(), help="threads of each process: %(default)s"
     )
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS)
+    parser.add_argument("--through-dask", action="store_true", help="compare with workers below a Dask worker")
     parser.add_argument("--models", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
     arguments = parser.parse_args()
     if arguments.rounds < 2:
@@ -103,30 +119,61 @@ def parse() -> argparse.Namespace:
 def compare_all(arguments: argparse.Namespace, console: Console) -> list[Comparison]:
     """Run all rounds of every framework and model."""
     interpreters = Interpreters({}, console.print)
-    random = np.random.default_rng()
     comparisons = []
-    with tempfile.TemporaryDirectory(prefix="lockstep-overhead-") as folder:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-overhead-")))
+        cluster = stack.enter_context(through_dask.started(folder)) if arguments.through_dask else None
         for model in arguments.models:
-            materials = make_materials(EXPERIMENTS[model], Path(folder) / model, interpreters)
+            materials = make_materials(EXPERIMENTS[model], folder / model, interpreters)
             steps = min(LONGEST_CALL, materials.full_steps)  # as in a timed window of a bench
             for framework in arguments.frameworks:
                 python = interpreters.path(environments.find(framework))
-                rounds = []
-                for number in range(1, arguments.rounds + 1):
-                    with console.status(f"{framework} {model}: round {number} of {arguments.rounds}"):
-                        own = Path(folder) / f"{framework}-{model}-{number}"
-                        setting = Setting(model, materials, python, arguments.threads, steps, own)
-                        rounds.append(run_round(framework, setting, arguments.turns, random))
-                names = list(rounds[0])
-                samples = np.stack([[one[name] for name in names] for one in rounds]) * materials.experiment.batch_size
-                by_name = {name: samples[:, index] for index, name in enumerate(names)}
-                found = compare(framework, model, by_name)
+                own = folder / f"{framework}-{model}"
+                setting = Setting(model, materials, python, arguments.threads, steps, own)
+                found = run_rounds(framework, setting, arguments, cluster, console)
                 for one in found:
                     console.print(
                         f"{model} {framework} {one.mode} / {one.opponent}: {written(one.ratio)}", markup=False
                     )
                 comparisons += found
     return comparisons
+
+
+def run_rounds(
+    framework: str,
+    setting: Setting,
+    arguments: argparse.Namespace,
+    cluster: through_dask.Cluster | None,
+    console: Console,
+) -> list[Comparison]:
+    """Run the rounds of one framework and model, and then more with those modes whose intervals are still wide."""
+    random = np.random.default_rng()
+    modes = list(environments.find(framework).modes)
+    samples: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    number = 0
+    while True:
+        number += 1
+        own = replace(setting, folder=setting.folder.with_name(f"{setting.folder.name}-{number}"))
+        own.folder.mkdir()
+        planned = number <= arguments.rounds
+        with console.status(f"{framework} {setting.model}: round {number}, {', '.join(modes)}"):
+            if cluster:
+                measured = run_through_dask(framework, modes, own, arguments.turns, random, cluster)
+            else:
+                measured = run_round(framework, modes, planned, own, arguments.turns, random)
+        for name, rates_ in measured.items():
+            samples[name].append(rates_ * setting.materials.experiment.batch_size)
+        if number < arguments.rounds:
+            continue
+        found = compare(framework, setting.model, samples)
+        modes = unsure(found)
+        if not modes or number >= MOST * arguments.rounds:
+            return found
+
+
+def unsure(found: list[Comparison]) -> list[str]:
+    """The modes whose ratios have an interval that is too wide to tell two percent."""
+    return [one.mode for one in of_every_mode(found) if one.ratio.width > NARROW]
 
 
 def make_materials(name: str, folder: Path, interpreters: Interpreters) -> Materials:
@@ -137,22 +184,50 @@ def make_materials(name: str, folder: Path, interpreters: Interpreters) -> Mater
 
 
 def run_round(
-    framework: str, setting: Setting, turns: int, random: np.random.Generator
+    framework: str, modes: Sequence[str], tutorial: bool, setting: Setting, turns: int, random: np.random.Generator
 ) -> dict[str, NDArray[np.float64]]:
     """Start fresh processes, let them take turns, end them; returns steps per second ``[turns]`` by name."""
     backend = environments.find(framework)
+    starts: list[Callable[[], Contestant]] = []
+    for mode in modes:
+        starts.append(partial(Worker, setting, backend, mode))
+        starts.append(partial(Loop, setting, f"{framework}_loops", mode))
+    if tutorial:
+        starts.append(partial(Loop, setting, f"tutorial_{framework}", "tutorial"))
+    return take_turns(starts, setting, turns, random)
+
+
+def run_through_dask(
+    framework: str,
+    modes: Sequence[str],
+    setting: Setting,
+    turns: int,
+    random: np.random.Generator,
+    cluster: through_dask.Cluster,
+) -> dict[str, NDArray[np.float64]]:
+    """The same for each mode here and below a Dask worker, which runs one at a time."""
+    backend = environments.find(framework)
+    samples: dict[str, NDArray[np.float64]] = {}
+    for mode in modes:
+        remote = replace(setting, folder=setting.folder / "dask")
+        starts: list[Callable[[], Contestant]] = [
+            partial(Worker, setting, backend, mode),
+            partial(through_dask.Remote, remote, backend, mode, cluster),
+        ]
+        samples |= take_turns(starts, setting, turns, random)
+    return samples
+
+
+def take_turns(
+    starts: Sequence[Callable[[], Contestant]], setting: Setting, turns: int, random: np.random.Generator
+) -> dict[str, NDArray[np.float64]]:
+    """Start contestants, let them take turns, end them."""
     contestants: list[Contestant] = []
     with ExitStack() as stack:
-
-        def enter(contestant: Contestant) -> None:
+        for start in starts:
+            contestant = start()
             stack.callback(contestant.close)
             contestants.append(contestant)
-
-        setting.folder.mkdir()
-        for mode in backend.modes:
-            enter(Worker(setting, backend, mode))
-            enter(Loop(setting, f"{framework}_loops", mode))
-        enter(Loop(setting, f"tutorial_{framework}", "tutorial"))
         for contestant in contestants:
             contestant.prepare()
             contestant.pause()
@@ -161,22 +236,31 @@ def run_round(
     return {contestant.name: measured[:, index] for index, contestant in enumerate(contestants)}
 
 
-def compare(framework: str, model: str, samples: dict[str, NDArray[np.float64]]) -> list[Comparison]:
-    """Compare each mode with its expert's loop and with the tutorial; ``samples`` per second ``[rounds, turns]``."""
-    tutorial = samples[f"tutorial_{framework} tutorial"]
+def compare(framework: str, model: str, samples: Mapping[str, Sequence[NDArray[np.float64]]]) -> list[Comparison]:
+    """Compare each mode with what took turns with it; ``samples`` per second ``[turns]`` of each round.
+
+    Who has fewer rounds was there in the first ones.
+    """
     comparisons = []
     for mode in environments.find(framework).modes:
-        ours, expert = samples[f"lockstep {mode}"], samples[f"{framework}_loops {mode}"]
-        for opponent, theirs in (("expert", expert), ("tutorial", tutorial)):
-            found = ratio(np.log(ours / theirs))
-            medians = float(np.median(ours)), float(np.median(theirs))
-            comparisons.append(Comparison(framework, model, mode, opponent, *medians, found))
+        names = {
+            "dask": f"dask {mode}",
+            "expert": f"{framework}_loops {mode}",
+            "tutorial": f"tutorial_{framework} tutorial",
+        }
+        for opponent, name in names.items():
+            if name in samples:
+                pairs = list(zip(samples[f"lockstep {mode}"], samples[name], strict=False))
+                ours, theirs = (np.stack(side) for side in zip(*pairs, strict=True))
+                medians = float(np.median(ours)), float(np.median(theirs))
+                found = ratio(np.log(ours / theirs))
+                comparisons.append(Comparison(framework, model, mode, opponent, *medians, found))
     return comparisons
 
 
-def experts(comparisons: list[Comparison]) -> list[Comparison]:
-    """The comparisons with experts' loops."""
-    return [comparison for comparison in comparisons if comparison.opponent == "expert"]
+def of_every_mode(comparisons: list[Comparison]) -> list[Comparison]:
+    """The comparisons where every mode has a bound: with experts' loops, and with itself below a Dask worker."""
+    return [comparison for comparison in comparisons if comparison.opponent != "tutorial"]
 
 
 def best_against_tutorials(comparisons: list[Comparison]) -> list[Comparison]:
@@ -191,9 +275,16 @@ def best_against_tutorials(comparisons: list[Comparison]) -> list[Comparison]:
 
 def show(comparisons: list[Comparison], console: Console) -> None:
     """Print a table per kind of loop."""
-    judged = [*experts(comparisons), *best_against_tutorials(comparisons)]
-    for opponent, what in (("expert", "the loop that an expert would write"), ("tutorial", "the tutorial's loop")):
-        table = Table(title=f"lockstep against {what}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    judged = [*of_every_mode(comparisons), *best_against_tutorials(comparisons)]
+    opponents = {
+        "expert": "the loop that an expert would write",
+        "tutorial": "the tutorial's loop",
+        "dask": "itself below a Dask worker",
+    }
+    for opponent in dict.fromkeys(comparison.opponent for comparison in comparisons):
+        table = Table(
+            title=f"lockstep against {opponents[opponent]}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        )
         for heading in ("model", "framework", "mode"):
             table.add_column(heading, no_wrap=True)
         for heading in ("lockstep/s", f"{opponent}/s", "ratio with interval", ""):

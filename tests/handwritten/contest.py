@@ -7,17 +7,18 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.contract import model_to_json
 from backends.environments import BackendFile
 from benchmarks import machine
 from benchmarks.affinity import bind_busiest, thread_seconds
+from benchmarks.loading import load
 from benchmarks.materials import Materials
 from benchmarks.worker_process import WorkerProcess
 
@@ -95,18 +96,8 @@ class Worker:
         self._process.hello()
         self._process.ask("import", file=str(self._backend.path))
         materials, data = self._setting.materials, self._setting.materials.data
-        self._process.ask(
-            "load",
-            model=model_to_json(materials.model),
-            loss=materials.experiment.loss,
-            sgd=asdict(materials.sgd),
-            parameters=str(materials.parameters),
-            device="cpu",
-            mode=self._mode,
-            input="resident",
-            precision="float32",
-            replicas=1,
-        )
+        ask, loss = partial(self._process.ask, "load"), materials.experiment.loss
+        load(ask, ["cpu"], materials.model, loss, materials.sgd, materials.parameters, self._mode)
         files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
         self._process.ask("put", name="train", chunk=data.sizes["train"], **files)
         self._process.ask("order", batches=str(materials.batches), last_batches=str(materials.last_batches))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from backends import environments
@@ -15,6 +16,7 @@ from backends.environments import Interpreters
 from benchmarks import machine
 from benchmarks.materials import Materials
 from results.statistics import Ratio
+from tests.handwritten import through_dask
 from tests.handwritten.__main__ import (
     EXPERIMENTS,
     FRAMEWORKS,
@@ -80,6 +82,27 @@ def test_a_loop_that_ends_early_is_named_with_the_reason(
         loop.prepare()
 
 
+def test_a_worker_below_dask_trains_and_everything_of_it_waits_for_its_turn(
+    tmp_path: Path, materials: Materials, interpreters: Interpreters
+) -> None:
+    backend = environments.find("jax")
+    setting = Setting(model_of(materials), materials, interpreters.path(backend), 1, STEPS, tmp_path / "dask")
+    with (
+        through_dask.started(tmp_path) as cluster,
+        closing(through_dask.Remote(setting, backend, "jit", cluster)) as remote,
+    ):
+        remote.prepare()
+        assert remote.train(2) > 0
+        workers = [psutil.Process(remote.pid), *(psutil.Process(process.pid) for process in cluster.processes)]
+        above = {parent.pid for parent in workers[0].parents()}
+        assert cluster.processes[1].pid in above, "it is below the Dask worker"
+        remote.pause()
+        assert {process.status() for process in workers} == {psutil.STATUS_STOPPED}
+        remote.resume()
+        assert remote.train(1) > 0
+    assert not any(process.is_running() for process in workers)
+
+
 def test_batches_are_whole_and_without_repetition_within_an_epoch() -> None:
     batches = draw_batches(samples=200, steps=7)
     assert batches.shape == (7, BATCH_SIZE)
@@ -128,6 +151,10 @@ def test_one_at_a_time_has_the_turn_with_a_lead_in_before_each_window() -> None:
         ("expert", (0.99, 0.97, 1.01), True),
         ("expert", (0.97, 0.90, 1.10), False),
         ("expert", (0.99, 0.985, 0.995), False),
+        ("dask", (1.01, 0.99, 1.03), True),
+        ("dask", (0.95, 0.93, 0.97), True),
+        ("dask", (1.03, 0.99, 1.07), False),
+        ("dask", (1.01, 1.005, 1.015), False),
         ("tutorial", (2.1, 1.9, 2.3), True),
         ("tutorial", (1.9, 1.7, 2.1), False),
     ],
