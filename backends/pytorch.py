@@ -104,34 +104,30 @@ class PyTorch(Backend):
         own = np.array_split(batches, self.replicas, axis=1)[self.rank]
         # DistributedDataParallel takes the plain mean of the gradients, and the shares may differ by a sample.
         weight = own.shape[1] * self.replicas / batches.shape[1]
-        if self.input == "loader":
-            losses = [
-                self._step(weight, *(tensor.to(self.device, non_blocking=True) for tensor in batch))
-                for batch in self._loader(data, own)
-            ]
-        else:
-            features, labels = data
-            # index_select copies whole samples; features[row] goes through the general kernel for indexing.
-            losses = [
-                self._step(weight, features.index_select(0, row), labels.index_select(0, row))
-                for row in torch.from_numpy(own).to(self.device)
-            ]
+        losses = []
+        for row in self._loader(data, own) if self.input == "loader" else torch.from_numpy(own).to(self.device):
+            loss = self.loss(*self._batch(data, row))
+            if weight != 1:
+                loss = loss * weight
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            losses.append(loss.detach())
         return torch.stack(losses)
+
+    def _batch(self, data: tuple[torch.Tensor, torch.Tensor], row: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and labels on the device, of the indices in a row of the order or as the loader brings them."""
+        features, labels = row if self.input == "loader" else data
+        if self.input == "loader":
+            return features.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        # index_select copies whole samples; features[row] goes through the general kernel for indexing.
+        return features.index_select(0, row), labels.index_select(0, row)
 
     def _loader(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> DataLoader[Any]:
         """Load in this process: for tensors in memory, sending a batch from another one costs more than making it."""
         # Pinned memory is what lets the copies to a GPU run beside the steps.
         pinned = self.device.type == "cuda"
         return DataLoader(TensorDataset(*data), batch_sampler=batches.tolist(), num_workers=0, pin_memory=pinned)
-
-    def _step(self, weight: float, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss = self.loss(features, labels)
-        if weight != 1:
-            loss = loss * weight
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
 
     def synchronize(self, handle: torch.Tensor) -> NDArray[np.float32]:
         """Wait for the device's queue; on the CPU every operator has finished when it returns."""
