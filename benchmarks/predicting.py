@@ -29,6 +29,8 @@ from benchmarks.materials import prepare_data
 from benchmarks.scoring import Score, score
 from benchmarks.worker_process import WorkerError, WorkerProcess
 
+LOG = "log"
+
 LONGEST = 3600.0
 """Seconds that a prediction may take."""
 
@@ -49,15 +51,18 @@ class Predictor:
         ``labels`` are put beside them, as the contract of a backend wants it, and not looked at. Raises InputError if
         the backend cannot do it here.
         """
-        try:
-            with tempfile.TemporaryDirectory(prefix="lockstep-") as scratch, self._worker(Path(scratch)) as worker:
-                worker.hello()
-                worker.ask("import", file=str(self.backend.path))
-                self._load(worker, Path(scratch) / "parameters.safetensors")
-                worker.ask("put", name="asked", features=str(features), labels=str(labels), chunk=PREDICTION_CHUNK)
-                (outputs,) = worker.ask("predict", name="asked").arrays
-        except WorkerError as error:
-            raise InputError(f"predict: {self.backend.name} {self.mode}: {error}") from None
+        with tempfile.TemporaryDirectory(prefix="lockstep-") as scratch:
+            try:
+                with self._worker(Path(scratch)) as worker:
+                    worker.hello()
+                    worker.ask("import", file=str(self.backend.path))
+                    self._load(worker, Path(scratch) / "parameters.safetensors")
+                    worker.ask("put", name="asked", features=str(features), labels=str(labels), chunk=PREDICTION_CHUNK)
+                    (outputs,) = worker.ask("predict", name="asked").arrays
+            except WorkerError as error:
+                printed = (Path(scratch) / LOG).read_text(errors="replace").split("\n")
+                last = next((f"; it last printed: {line.strip()}" for line in reversed(printed) if line.strip()), "")
+                raise InputError(f"predict: {self.backend.name} {self.mode}: {error}{last}") from None
         return outputs
 
     @contextmanager
@@ -66,7 +71,7 @@ class Predictor:
         environment = {**machine.worker_environment(threads), "TMPDIR": str(scratch)}
         python = self.interpreters.path(self.backend)
         processors = machine.processors_for(threads)
-        worker = WorkerProcess(python, scratch, scratch / "log", environment, processors, LONGEST)
+        worker = WorkerProcess(python, scratch, scratch / LOG, environment, processors, LONGEST)
         try:
             yield worker
         finally:

@@ -227,7 +227,7 @@ class Course:
             start = Start(f"{MOVED}, copy {copy + 1}", moved(drawn, np.random.default_rng(copy)))
             self._train([run["experiment"]], [run["mode"]], run["device"], [run["backend"]], start)
             store = Store(self.results)
-            told.append(_told(final_accuracy, store.runs().iloc[-1], store.epochs()))
+            told.append(in_words(final_accuracy, store.runs().iloc[-1], store.epochs()))
         again = "; ".join(told)
         return f"{judged:,} of {steps:,} steps; {run['backend']} itself from {MOVED}: {again}"
 
@@ -241,7 +241,7 @@ def _table(chosen: dict[Tutorial, str], runs: pd.DataFrame, epochs: pd.DataFrame
     for tutorial, name in chosen.items():
         for device, own in runs[runs["experiment"] == name].groupby("device", sort=False):
             by_cell = {f"{run['backend']} {run['mode']}": run for _, run in own.iterrows()}
-            told = {cell: _told(tutorial.reached, by_cell.get(cell), epochs) for cell in cells}
+            told = {cell: in_words(tutorial.reached, by_cell.get(cell), epochs) for cell in cells}
             title = tutorial.title if device == "cpu" else f"{tutorial.title} on {device}"
             agree = {"they agree within": _agreement(own), "equal work proved": chaos.get(name, "")}
             rows.append({"tutorial": title, "it reports": tutorial.says, **told, **agree})
@@ -256,7 +256,8 @@ def _table(chosen: dict[Tutorial, str], runs: pd.DataFrame, epochs: pd.DataFrame
     return [tables.markdown(pd.DataFrame(rows)), "", common, ""]
 
 
-def _told(reached: Reached, run: Any, epochs: pd.DataFrame) -> str:
+def in_words(reached: Reached, run: Any, epochs: pd.DataFrame) -> str:
+    """What a run reached in a tutorial's terms, or what became of it; ``run`` is its row, None if there is none."""
     if run is None:
         return "-"
     own = epochs[(epochs["run"] == run["run"]) & epochs["test_loss"].notna()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -105,6 +106,14 @@ def test_a_model_sees_its_own_training_pictures_as_in_training(
 def test_a_regression_takes_no_pictures(predictor, pictures: list[Path]) -> None:
     with pytest.raises(InputError, match="not on pictures; use --data test"):
         see(predictor("linear-regression", "jax", "reference"), pictures)
+
+
+def test_a_backend_that_dies_is_told_with_what_it_last_printed(predictor, pictures: list[Path], write_backend) -> None:
+    dying = "def load(self, *arguments):\n    print('no licence for this machine', flush=True)\n    os._exit(3)"
+    backend = environments.read(write_backend("dying", dying))
+    used = replace(predictor("digits-cnn", "jax", "reference"), backend=backend)
+    with pytest.raises(InputError, match=r"dying numpy: the worker exited with code 3.*no licence for this machine"):
+        see(used, pictures)
 
 
 def test_training_goes_on_from_kept_weights_in_another_framework(results: Path, interpreters: Interpreters) -> None:

@@ -15,10 +15,10 @@ from benchmarks.tutorials import (
     TUTORIALS,
     Course,
     Tutorial,
-    _told,
     best_accuracy,
     final_accuracy,
     half_losses,
+    in_words,
     over_fitting,
 )
 from results.store import Store
@@ -102,6 +102,6 @@ def test_where_the_reference_cannot_follow_chaos_is_measured(tmp_path: Path, mon
 
 def test_a_training_that_diverged_is_told_with_what_it_reached_before() -> None:
     diverged = pd.Series({**RUN, "run": "r", "status": "diverged", "reason": "the training loss is nan at step 9"})
-    text = _told(best_accuracy, diverged, EPOCHS.assign(run="r"))
+    text = in_words(best_accuracy, diverged, EPOCHS.assign(run="r"))
     assert text.startswith("66.00% after epoch 2;")
     assert text.endswith("; then diverged: the training loss is nan at step 9")

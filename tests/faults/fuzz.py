@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from PIL import Image
+from typer.main import get_command
 
 from backends import environments
 from benchmarks import cli, experiment
@@ -245,36 +246,16 @@ def try_backend(ground: Ground, content: bytes) -> None:
 
 # --- the command line and the environment ---------------------------------------------------------------------------
 
-OPTIONS = [
-    "--backend",
-    "--mode",
-    "--device",
-    "--epochs",
-    "--batch-size",
-    "--seed",
-    "--repeats",
-    "--until",
-    "--budget",
-    "--sweep",
-    "--target-accuracy",
-    "--baseline",
-    "--threads",
-    "--precision",
-    "--timeout",
-    "--python",
-    "--fresh",
-    "--results",
-    "--session",
-    "--format",
-    "--markdown",
-    "--why",
-    "--from",
-    "--data",
-    "--keep-models",
-    "--",
-    "-x",
-    "--help",
-]
+OPTIONS = sorted(
+    {
+        option
+        for command in get_command(cli.app).commands.values()  # type: ignore[attr-defined]
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+    | {"--", "-x", "--help"}
+)
 WORDS = st.one_of(
     st.sampled_from(OPTIONS),
     st.sampled_from(
@@ -300,6 +281,7 @@ WORDS = st.one_of(
             "s",
             "s-00001",
             "csv",
+            "local:0",
             "json",
             "..",
             "/",
