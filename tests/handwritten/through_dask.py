@@ -118,7 +118,7 @@ class Remote:
         self._cluster = cluster
         setting.folder.mkdir(exist_ok=True)
         address = setting.folder / f"{mode}.socket"
-        ticket = f"{setting.folder.name}-{mode}"
+        ticket = f"{setting.folder.parent.name}-{mode}"
         queue = Queue(f"queue-{ticket}", client=cluster.machines.client)
         part = pickle.dumps((setting, backend, mode, str(address)))
         cluster.signal(signal.SIGCONT)
