@@ -78,9 +78,16 @@ NO_AVERAGE = """
         self.model = self.network
 """
 PLAIN_MEAN = """
-    def _step(self, weight, *batch):
-        return super()._step(1.0, *batch)
+    def load(self, *arguments):
+        super().load(*arguments)
+        mean = self.loss
+        self.loss = lambda features, labels: mean(features, labels) * self.total / (len(labels) * self.replicas)
+
+    def train(self, data, batches):
+        self.total = batches.shape[1]
+        return super().train(data, batches)
 """
+"""Takes back what makes of the mean of the parts' means that of the batch."""
 ONE_ALONE = """
     def load(self, *arguments):
         super().load(*arguments[:-1], 1)
