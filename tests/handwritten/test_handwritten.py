@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,10 @@ def test_a_worker_below_dask_trains_and_everything_of_it_waits_for_its_turn(
         above = {parent.pid for parent in workers[0].parents()}
         assert cluster.processes[1].pid in above, "it is below the Dask worker"
         remote.pause()
-        assert {process.status() for process in workers} == {psutil.STATUS_STOPPED}
+        deadline = time.monotonic() + 5  # a signal takes a moment
+        while {process.status() for process in workers} != {psutil.STATUS_STOPPED}:
+            assert time.monotonic() < deadline, [process.status() for process in workers]
+            time.sleep(0.01)
         remote.resume()
         assert remote.train(1) > 0
     assert not any(process.is_running() for process in workers)
