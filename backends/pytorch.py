@@ -117,9 +117,10 @@ class PyTorch(Backend):
 
     def _batch(self, data: tuple[torch.Tensor, torch.Tensor], row: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Features and labels on the device, of the indices in a row of the order or as the loader brings them."""
-        features, labels = row if self.input == "loader" else data
         if self.input == "loader":
+            features, labels = row
             return features.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        features, labels = data
         # index_select copies whole samples; features[row] goes through the general kernel for indexing.
         return features.index_select(0, row), labels.index_select(0, row)
 
