@@ -141,9 +141,10 @@ class WorkerProcess:
         """The values and arrays of an answer, and when it was there."""
         # A watchdog that kills the worker ends every wait, also one for the second half of a message.
         watchdog = threading.Timer(max(0.0, self._budget), self._time_out)
-        watchdog.start()
+        watchdog.daemon = True  # a signal may come before it is cancelled, and the process would wait for it to exit
         begin = time.perf_counter()
         try:
+            watchdog.start()
             message = self._channel.recv_bytes(LARGEST_MESSAGE)
             done = time.perf_counter()
             values = json.loads(message)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import psutil
 import pytest
 
 from benchmarks import machine
+from benchmarks.signals import Interrupted
 from benchmarks.worker_process import WorkerError, WorkerProcess
 
 Start = Callable[..., WorkerProcess]
@@ -88,6 +91,24 @@ def test_half_a_message_is_ended_by_the_time_out(start: Start, write_backend) ->
     body = "def describe(self):\n    os.write(int(sys.argv[1]), (1000).to_bytes(4, 'big') + b'half'); time.sleep(60)"
     worker.ask("import", file=str(write_backend("broken", body)))
     assert failure(worker, "describe").status == "timeout"
+
+
+@pytest.mark.parametrize("moment", ["start", "cancel"])
+def test_a_signal_at_the_watchdog_leaves_no_thread_that_the_exit_waits_for(
+    start: Start, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    worker, before = start(), set(threading.enumerate())
+
+    def interrupted(timer: threading.Timer) -> None:
+        if moment == "start":
+            threading.Thread.start(timer)
+        raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(threading.Timer, moment, interrupted)
+    with pytest.raises(Interrupted):
+        worker.ask("describe")
+    left = set(threading.enumerate()) - before
+    assert [thread for thread in left if not thread.daemon] == []
 
 
 def test_what_a_worker_prints_is_in_the_log_and_disturbs_nothing(start: Start, tmp_path: Path, write_backend) -> None:
