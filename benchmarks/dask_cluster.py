@@ -29,6 +29,9 @@ TIMEOUT = 10.0
 FIRST_WORKER = 5.0
 """Seconds that the first worker may take to be there."""
 
+QUIET = Path(__file__).with_name("dask.yaml")
+"""Dask's configuration beside a bench, where $DASK_CONFIG is to point."""
+
 START_A_WORKER = "dask worker ADDRESS --nthreads 1 --resources lockstep=1"
 
 NEVER = "1000 days"
@@ -89,6 +92,7 @@ def _local(text: str, stack: ExitStack) -> Any:
     number = text.removeprefix("local:")
     if not re.fullmatch(r"[1-9]\d?", number):
         raise InputError(f"--cluster {text}: write local:N, with N from 1 to 99")
+    stack.enter_context(dask.config.set(dask.config.merge(dask.config.config, *dask.config.collect_yaml([str(QUIET)]))))
     stack.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": NEVER}))
     # A Ctrl-C in a terminal reaches the workers as well, who would be gone before they have said what they have done.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

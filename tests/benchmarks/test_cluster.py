@@ -8,13 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import dask
+import distributed  # noqa: F401 - Dask knows its defaults then
 import pandas as pd
 import psutil
 import pytest
@@ -23,6 +25,7 @@ from rich.console import Console
 from benchmarks import dask_cluster, machine
 from benchmarks.bench import OK, SOME_FAILED, Selection, bench
 from benchmarks.cluster_part import alone
+from benchmarks.dask_cluster import connected
 from benchmarks.errors import InputError
 from benchmarks.kept_models import find_model
 from benchmarks.materials import Start
@@ -99,6 +102,34 @@ class Cluster:
         for process in self.processes:
             process.kill()
             process.wait()
+
+
+def settings(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a configuration, by dotted names."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from settings(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+QUIET = dict(settings(*dask.config.collect_yaml([str(dask_cluster.QUIET)])))
+
+
+def test_every_setting_that_keeps_dask_still_is_one_of_dasks() -> None:
+    known = dask.config.merge(*dask.config.defaults)
+    for name, value in QUIET.items():
+        assert dask.config.get(name, config=known) != value, f"{name} is so by default"
+
+
+def test_a_cluster_on_this_machine_keeps_still() -> None:
+    def in_force(names: list[str]) -> dict[str, Any]:
+        return {name: dask.config.get(name) for name in names}
+
+    with connected("local:1") as machines:
+        found = machines.client.run(in_force, list(QUIET))
+    assert list(found.values()) == [QUIET]
+    assert in_force(list(QUIET)) != QUIET, "the client's own settings are as they were"
 
 
 def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:

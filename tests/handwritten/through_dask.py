@@ -24,7 +24,7 @@ from backends.environments import BackendFile
 from benchmarks import cluster_worker
 from benchmarks.cluster_session import LOOK
 from benchmarks.cluster_worker import POLL, code_version, run_part
-from benchmarks.dask_cluster import RESOURCE, Machines, connected
+from benchmarks.dask_cluster import QUIET, RESOURCE, Machines, connected
 from tests.handwritten.contest import ROOT, LoopFailed, Setting, Worker
 
 RUN = "from tests.handwritten.through_dask import main; main()"
@@ -73,7 +73,7 @@ def started(folder: Path) -> Iterator[Cluster]:
     dask = [sys.executable, "-m", "dask"]
     scheduler = [*dask, "scheduler", "--scheduler-file", str(file), "--port", "0", "--no-dashboard"]
     worker = [*dask, "worker", "--scheduler-file", str(file), "--nthreads", "1", "--resources", f"{RESOURCE}=1"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_CONFIG": str(QUIET)}
     processes: list[subprocess.Popen[bytes]] = []
     with (folder / "dask.log").open("w") as log:
         try:
