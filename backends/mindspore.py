@@ -63,7 +63,7 @@ class MindSpore(Backend):
     def coordinate(self) -> None:
         """Be the scheduler, which msrun starts from the same script: ``init`` is all that it runs."""
         ms.set_device("CPU")
-        communication.init()
+        _init_communication()
 
     def describe(self) -> dict[str, Any]:
         """Versions and settings in force."""
@@ -134,9 +134,9 @@ class MindSpore(Backend):
         self.loops: dict[tuple[Callable[..., Any], int], Callable[..., Any]] = {}
 
     def _join(self) -> None:
-        """Find the other replicas, as msrun has put it into the environment; raises Unavailable."""
+        """Find the other replicas; raises Unavailable."""
         try:
-            communication.init()
+            _init_communication()
         except RuntimeError as error:
             raise Unavailable(f"mindspore.communication.init(): {str(error).splitlines()[0]}") from None
         self.rank = communication.get_rank()
@@ -201,6 +201,13 @@ class MindSpore(Backend):
     def parameters(self) -> Parameters:
         """Return copies of the parameters."""
         return {parameter.name: np.array(parameter.asnumpy()) for parameter in self.network.trainable_params()}
+
+
+def _init_communication() -> None:
+    """Make the group of all replicas, as msrun has put it into the environment; raises RuntimeError."""
+    # A worker that waits for its turn is stopped: after half a minute the heartbeat would take it for dead and end it.
+    os.environ["MS_DISABLE_HEARTBEAT"] = "1"
+    communication.init()
 
 
 def _cell(layer: Layer) -> Any:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
 from backends import environments
-from backends.environments import Interpreters
+from backends.environments import BackendFile, Interpreters
+from benchmarks import experiment as experiments
+from benchmarks import machine
 from benchmarks.bench import OK, SOME_FAILED, Selection, bench
+from benchmarks.loading import load
+from benchmarks.materials import Materials, draw, prepare_data
 from benchmarks.session import Options
+from benchmarks.worker_process import WorkerProcess
 from results import report
 from results.store import Store
 
@@ -58,6 +66,58 @@ def test_losses_are_those_of_one_device_by_the_ladder_also_where_batches_do_not_
 def test_batches_of_a_loader_are_shared_too(results: Path, interpreters: Interpreters, framework: str) -> None:
     code = run(results, interpreters, framework, overrides={**UNEVEN, "epochs": 1, "replicas": 2, "input": "loader"})
     assert code == OK, list(rows(results)["reason"])
+
+
+def test_replicas_that_wait_long_for_their_turn_are_not_taken_for_dead(
+    results: Path, interpreters: Interpreters, digits: Materials
+) -> None:
+    """MindSpore's heartbeat would end them after half a minute, and ours is not the only launcher to have one."""
+    workers = {}
+    for name in ("mindspore", "pytorch"):
+        backend, folder = environments.find(name), results.with_name(name)
+        folder.mkdir()
+        workers[name] = WorkerProcess(
+            interpreters.path(backend),
+            folder,
+            folder / "log",
+            machine.worker_environment(2),
+            machine.processors_for(2),
+            300,
+            backend.arguments(2),
+        )
+    try:
+        for name, worker in workers.items():
+            get_ready(worker, environments.find(name), digits)
+            worker.pause()
+        time.sleep(45)
+        for worker in workers.values():
+            worker.resume()
+        time.sleep(10)
+        for worker in workers.values():
+            assert np.isfinite(worker.ask("train", start=0, steps=5).arrays[0]).all()
+    finally:
+        for worker in workers.values():
+            worker.kill()
+
+
+@pytest.fixture
+def digits(results: Path, tmp_path: Path, interpreters: Interpreters) -> Materials:
+    path = experiments.find("digits-mlp")
+    experiment = experiments.load(path)
+    return draw("digits-mlp", experiment, prepare_data(experiment, path.parent, interpreters), tmp_path / "materials")
+
+
+def get_ready(worker: WorkerProcess, backend: BackendFile, digits: Materials) -> None:
+    """Have it train once."""
+    worker.hello()
+    worker.ask("import", file=str(backend.path))
+    ask, mode = partial(worker.ask, "load"), next(iter(backend.modes))
+    load(ask, ["cpu"], digits.model, digits.experiment.loss, digits.sgd, digits.parameters, mode, replicas=2)
+    data = digits.data
+    files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
+    worker.ask("put", name="train", chunk=data.sizes["train"], **files)
+    worker.ask("order", batches=str(digits.batches), last_batches=str(digits.last_batches))
+    worker.ask("train", start=0, steps=5)
 
 
 HEADER = environments.find("pytorch").path.read_text().split("# ///\n")[0] + "# ///\n"
