@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.faults import downloads, processes, workers
-from tests.faults.fuzz import Count, fuzz
+from tests.faults.fuzz import fuzz
+from tests.faults.fuzz.ground import Count
 from tests.faults.helpers import Outcome
 from tests.faults.kill import KillTest, kill_test
 
