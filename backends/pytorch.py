@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 import torch._dynamo  # every optimizer of torch.optim imports it when it is made: this way it counts as import
 from numpy.typing import NDArray
 from torch import distributed, nn
+from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -80,7 +82,7 @@ class PyTorch(Backend):
             weight_decay=sgd.weight_decay,
             fused=True,
         )
-        loss_function: nn.Module = nn.CrossEntropyLoss() if loss == "cross-entropy" else nn.MSELoss()
+        loss_function = functional.cross_entropy if loss == "cross-entropy" else functional.mse_loss
 
         def forward(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             return loss_function(self.model(features), labels)
@@ -89,7 +91,7 @@ class PyTorch(Backend):
         self.logits = torch.compile(self.network) if mode == "compile" else self.network
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Copy the arrays into tensors; class labels become int64, as CrossEntropyLoss wants them."""
+        """Copy the arrays into tensors; class labels become int64, as cross_entropy wants them."""
         device = torch.device("cpu") if self.input == "loader" else self.device
         label_tensor = torch.tensor(labels, device=device)
         if not label_tensor.is_floating_point():
@@ -105,8 +107,8 @@ class PyTorch(Backend):
         # DistributedDataParallel takes the plain mean of the gradients, and the shares may differ by a sample.
         weight = own.shape[1] * self.replicas / batches.shape[1]
         losses = []
-        for row in self._loader(data, own) if self.input == "loader" else torch.from_numpy(own).to(self.device):
-            loss = self.loss(*self._batch(data, row))
+        for features, labels in self._loader(data, own) if self.input == "loader" else self._batches(data, own):
+            loss = self.loss(features, labels)
             if weight != 1:
                 loss = loss * weight
             self.optimizer.zero_grad()
@@ -115,20 +117,20 @@ class PyTorch(Backend):
             losses.append(loss.detach())
         return torch.stack(losses)
 
-    def _batch(self, data: tuple[torch.Tensor, torch.Tensor], row: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features and labels on the device, of the indices in a row of the order or as the loader brings them."""
-        if self.input == "loader":
-            features, labels = row
-            return features.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+    def _batches(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> Iterator[Any]:
+        """Gather each batch where the data are."""
         features, labels = data
-        # index_select copies whole samples; features[row] goes through the general kernel for indexing.
-        return features.index_select(0, row), labels.index_select(0, row)
+        for batch in torch.from_numpy(batches).to(self.device):
+            # index_select copies whole samples; features[batch] goes through the general kernel for indexing.
+            yield features.index_select(0, batch), labels.index_select(0, batch)
 
-    def _loader(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> DataLoader[Any]:
+    def _loader(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> Iterator[Any]:
         """Load in this process: for tensors in memory, sending a batch from another one costs more than making it."""
         # Pinned memory is what lets the copies to a GPU run beside the steps.
         pinned = self.device.type == "cuda"
-        return DataLoader(TensorDataset(*data), batch_sampler=batches.tolist(), num_workers=0, pin_memory=pinned)
+        samples = TensorDataset(*data)
+        for batch in DataLoader(samples, batch_sampler=batches.tolist(), num_workers=0, pin_memory=pinned):
+            yield [tensor.to(self.device, non_blocking=True) for tensor in batch]
 
     def synchronize(self, handle: torch.Tensor) -> NDArray[np.float32]:
         """Wait for the device's queue; on the CPU every operator has finished when it returns."""

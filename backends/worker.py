@@ -89,8 +89,10 @@ class Worker:
     def train(self, start: int, steps: int, calls: int = 1) -> Reply:
         """Train ``calls`` times ``steps`` full batches from row ``start`` of the order, a ring; then wait for all."""
         rows = np.arange(start, start + steps * calls) % len(self.batches)
+        order = self.batches[rows]
         handles = [
-            self.backend.train(self.data["train"][0], batches) for batches in np.split(self.batches[rows], calls)
+            self.backend.train(self.data["train"][0], order[call : call + steps])
+            for call in range(0, steps * calls, steps)
         ]
         return {}, [np.concatenate([self.backend.synchronize(handle) for handle in handles])]
 
