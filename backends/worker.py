@@ -110,6 +110,10 @@ class Worker:
         parameters = self.backend.parameters()
         return {"names": list(parameters)}, list(parameters.values())
 
+    def ready(self) -> Reply:
+        """Say that the next request can begin: where a timed window has no lead-in, its clock starts at this."""
+        return {}, []
+
     def memory(self) -> Reply:
         """Report the largest resident size of this process so far, in bytes."""
         return {"peak": peak_memory()}, []

@@ -348,7 +348,7 @@ class CellRun:
             kept = [window for window in timed if window.kept]
             record.train_samples_per_second = float(np.median([window.samples / window.seconds for window in kept]))
             record.gflops = record.train_samples_per_second / (record.batch_size or 1) * (record.step_flops or 0) / 1e9
-            record.cpu_per_wall = self._windows.cpu_seconds / sum(window.seconds for window in timed)
+            record.cpu_per_wall = self._windows.cpu_per_wall
         record.predict_samples_per_second = self._evaluation.samples_per_second
 
     def _keep_phases(self) -> None:

@@ -43,6 +43,27 @@ class Conversation:
         answer = self.ask(phase, "train", start=start, steps=steps, calls=calls)
         return self._window(answer, kind, turn, steps * calls, self._batch_size)
 
+    def train_timed(
+        self, turn: int, start: int, steps: int, lead_in: int, calls: int
+    ) -> tuple[NDArray[np.float32], list[float]]:
+        """Train ``lead_in`` calls that do not count, if any, and then a timed window, without a pause between them.
+
+        Returns the losses of both and the seconds of each, those of the timed window last.
+        """
+        job = {"start": start, "steps": steps}
+        led_in = ("train", {**job, "calls": lead_in}) if lead_in else ("ready", {})
+        answers = self.worker.ask_in_a_row(led_in, ("train", {**job, "calls": calls}))
+        self._record.phase = "warm_up"
+        with self.clock.within("warm_up"):
+            first = next(answers)
+        self._record.phase = "timed"
+        with self.clock.within("timed"):
+            second = next(answers)
+        windows = [self._window(first, "lead-in", turn, steps * lead_in, self._batch_size)] if lead_in else []
+        windows.append(self._window(second, "timed", turn, steps * calls, self._batch_size))
+        losses, seconds = zip(*windows, strict=True)
+        return np.concatenate(losses), list(seconds)
+
     def train_last(self, epoch: int, samples: int) -> tuple[NDArray[np.float32], float]:
         """Train the short last batch of an epoch (counted from 0), as a window of its own."""
         answer = self.ask("train", "train_last", epoch=epoch)

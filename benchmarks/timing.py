@@ -11,17 +11,18 @@ import math
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.affinity import allowed, bind_busiest, release, thread_seconds
 from benchmarks.conversation import Conversation
 from benchmarks.worker_process import WorkerError
-from results.record import Phase, WindowKind
+from results.record import WindowKind
 
 LONGEST_CALL = 50
 """Steps of a call of ``train``; progress is seen at least so often, and a slow mode's window need not be longer."""
 
 AIMED_WINDOW = 0.07
-"""Seconds; the round trip to the worker takes about 0.1 ms, a seven-hundredth of it."""
+"""Seconds; both ends are a message of the worker, whose way varies by some 0.1 ms, a seven-hundredth of it."""
 
 LEAD_IN = 0.25
 """Share of a window that is trained before it in the same turn: the workers before have emptied the caches."""
@@ -49,12 +50,16 @@ class TimedWindows:
         self.calls = 1
         self.seconds: list[float] = []
         """What each window took."""
-        self.cpu_seconds = 0.0
-        """Processor time of all windows together."""
+        self._cpu_seconds = self._wall_seconds = 0.0
         self.bound_threads = 0
         """Threads that had a processor of their own."""
         self.allowed: set[int] = set()
         """Processors that any thread was free to run on, before its threads were bound and after the windows."""
+
+    @property
+    def cpu_per_wall(self) -> float:
+        """Processor seconds per second of the windows that were taken, with their lead-ins."""
+        return self._cpu_seconds / self._wall_seconds
 
     def warm_up(self) -> None:
         """Find out how many calls of ``train`` a window needs to be long enough, and look whether it is honest."""
@@ -73,11 +78,14 @@ class TimedWindows:
 
     def take(self, turn: int) -> None:
         """Train one window that may count, after a lead-in that does not."""
-        if self.calls > 1:
-            self._train("warm_up", "lead-in", turn, math.ceil(self.calls * LEAD_IN))
+        lead_in = math.ceil(self.calls * LEAD_IN) if self.calls > 1 else 0
+        start = turn * self.calls * self.call_steps
         before = self._conversation.worker.cpu_seconds()
-        self.seconds.append(self._train("timed", "timed", turn, self.calls))
-        self.cpu_seconds += self._conversation.worker.cpu_seconds() - before
+        losses, seconds = self._conversation.train_timed(turn, start, self.call_steps, lead_in, self.calls)
+        self._cpu_seconds += self._conversation.worker.cpu_seconds() - before
+        self._wall_seconds += sum(seconds)
+        _check_finite(losses)
+        self.seconds.append(seconds[-1])
 
     def end(self) -> None:
         """Let the threads run where they like again."""
@@ -89,13 +97,11 @@ class TimedWindows:
         return {processor for pid, _ in self._conversation.worker.places for processor in allowed(pid)}
 
     def _sized(self) -> float:
-        return self._train("warm_up", "warm-up", 0, self.calls)
+        return self._train("warm-up", self.calls)
 
-    def _train(self, phase: Phase, kind: WindowKind, turn: int, calls: int) -> float:
-        steps = self.call_steps
-        losses, seconds = self._conversation.train(phase, kind, turn, turn * self.calls * steps, steps, calls)
-        if not np.isfinite(losses).all():
-            raise WorkerError("diverged", "a training loss in a timed window, after the last epoch, is not finite")
+    def _train(self, kind: WindowKind, calls: int) -> float:
+        losses, seconds = self._conversation.train("warm_up", kind, 0, 0, self.call_steps, calls)
+        _check_finite(losses)
         return seconds
 
     def _check_doubling(self, seconds: float) -> None:
@@ -104,7 +110,7 @@ class TimedWindows:
             return
         for _ in range(TRIES):
             # Neighbours in time: a machine may be half as fast a moment later.
-            ratio = self._train("warm_up", "doubled", 0, 2 * self.calls) / seconds
+            ratio = self._train("doubled", 2 * self.calls) / seconds
             # More than twice as long happens whenever another process gets in the way, and nobody gains by it.
             if ratio >= LEAST_DOUBLED:
                 return
@@ -123,3 +129,8 @@ class TimedWindows:
         raise WorkerError(
             "failed", f"the row contradicts itself: after synchronize, {busy:.1f} processors are still busy"
         )
+
+
+def _check_finite(losses: NDArray[np.float32]) -> None:
+    if not np.isfinite(losses).all():
+        raise WorkerError("diverged", "a training loss in a timed window, after the last epoch, is not finite")

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -44,7 +44,7 @@ class Answer:
     values: dict[str, Any]
     arrays: list[NDArray[Any]]
     began: float
-    """A reading of ``perf_counter`` just before the request was sent."""
+    """A reading of ``perf_counter`` just before the request was sent, or when the one before it in a row was done."""
     seconds: float
     """From then until the worker said that it is done; its arrays, which it has by then, follow."""
 
@@ -121,14 +121,25 @@ class WorkerProcess:
         Raises WorkerError with status "unavailable" or "failed" as the worker says, "failed" if it died or
         answered nonsense, "timeout" if its budget ran out; after the last two the process is gone.
         """
-        request = json.dumps({"do": what, "arguments": arguments}).encode()
+        return next(self.ask_in_a_row((what, arguments)))
+
+    def ask_in_a_row(self, *requests: tuple[str, dict[str, Any]]) -> Iterator[Answer]:
+        """Send several requests at once and yield their answers as they come; raises WorkerError as ``ask`` does.
+
+        The worker begins with the next one as soon as it has answered. The time of an answer but the first is from
+        message to message: at both ends of it the parent wakes up as late, which a single request has at one end only.
+        """
+        messages = [json.dumps({"do": what, "arguments": arguments}).encode() for what, arguments in requests]
         began = time.perf_counter()
         try:
-            self._channel.send_bytes(request)
+            for message in messages:
+                self._channel.send_bytes(message)
         except OSError:
             raise self._died() from None
-        values, arrays, done = self._receive(what)
-        return Answer(self._checked(values), arrays, began, done - began)
+        for what, _ in requests:
+            values, arrays, done = self._receive(what)
+            yield Answer(self._checked(values), arrays, began, done - began)
+            began = done
 
     def _checked(self, values: dict[str, Any]) -> dict[str, Any]:
         if "unavailable" in values:

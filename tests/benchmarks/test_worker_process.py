@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,37 @@ def test_the_answers_time_is_seen_from_the_parent(start: Start, write_backend) -
     worker = start()
     worker.ask("import", file=str(write_backend("slow", "def describe(self):\n    time.sleep(0.3); return {}")))
     assert 0.3 <= worker.ask("describe").seconds < 1
+
+
+def test_requests_in_a_row_are_answered_without_a_pause_and_timed_from_answer_to_answer(
+    start: Start, write_backend
+) -> None:
+    worker = start()
+    worker.ask("import", file=str(write_backend("slow", "def describe(self):\n    time.sleep(0.3); return {}")))
+    begin = time.perf_counter()
+    answers = []
+    for answer in worker.ask_in_a_row(("describe", {}), ("describe", {}), ("ready", {})):
+        answers.append(answer)
+        if len(answers) == 1:
+            time.sleep(0.2)  # it is at work on the next one meanwhile
+    assert time.perf_counter() - begin < 0.75
+    assert answers[0].began >= begin
+    for one, following in pairwise(answers):
+        assert following.began == pytest.approx(one.began + one.seconds)
+    assert 0.3 <= answers[0].seconds < 0.4
+    assert 0.29 < answers[1].seconds < 0.4
+    assert answers[2].seconds < 0.1
+
+
+def test_of_requests_in_a_row_the_first_that_fails_is_told(start: Start, write_backend) -> None:
+    worker = start()
+    worker.ask(
+        "import", file=str(write_backend("broken", "def describe(self):\n    raise ValueError('no such thing')"))
+    )
+    answers = worker.ask_in_a_row(("ready", {}), ("describe", {}))
+    assert next(answers).values == {"arrays": 0}
+    with pytest.raises(WorkerError, match="no such thing"):
+        next(answers)
 
 
 def test_a_worker_dies_with_its_parent(tmp_path: Path, write_backend) -> None:

@@ -66,6 +66,9 @@ class Contestant(Protocol):
     def train(self, calls: int) -> float:
         """Train so many calls; return the seconds that this took."""
 
+    def window(self, lead_in: int, calls: int) -> float:
+        """Train ``lead_in`` calls, and then those of a window; return the seconds that these took."""
+
     def pause(self) -> None:
         """Stop the process and its children."""
 
@@ -77,7 +80,7 @@ class Contestant(Protocol):
 
 
 class Worker:
-    """lockstep's own worker, asked as in a timed window: the parent's clock, from the request to the answer."""
+    """lockstep's own worker, asked as in a bench, by the parent's clock."""
 
     def __init__(self, setting: Setting, backend: BackendFile, mode: str) -> None:
         """Start the process."""
@@ -104,9 +107,18 @@ class Worker:
 
     def train(self, calls: int) -> float:
         """Train so many calls; return the seconds from the request to the answer."""
-        answer = self._process.ask("train", start=self._start, steps=self._setting.steps, calls=calls)
-        self._start += calls * self._setting.steps
-        return answer.seconds
+        return self._asked(calls)[-1]
+
+    def window(self, lead_in: int, calls: int) -> float:
+        """Train ``lead_in`` calls, and then those of a window; return the seconds between the answers."""
+        return self._asked(lead_in, calls)[-1]
+
+    def _asked(self, *calls: int) -> list[float]:
+        requests = []
+        for number in calls:
+            requests.append(("train", {"start": self._start, "steps": self._setting.steps, "calls": number}))
+            self._start += number * self._setting.steps
+        return [answer.seconds for answer in self._process.ask_in_a_row(*requests)]
 
     def pause(self) -> None:
         """Stop the process and its children."""
@@ -172,6 +184,11 @@ class Loop:
         self.loss = loss
         return seconds
 
+    def window(self, lead_in: int, calls: int) -> float:
+        """Train ``lead_in`` calls, and then those of a window; return the seconds that these took."""
+        self.train(lead_in)
+        return self.train(calls)
+
     def _answer(self) -> list[str]:
         line = self._answers.readline().split()
         if not line:
@@ -209,8 +226,8 @@ def rates(
         for index in random.permutation(len(contestants)):
             contestant = contestants[index]
             contestant.resume()
-            contestant.train(math.ceil(calls[index] / LEAD_IN))
-            result[turn, index] = calls[index] * steps / contestant.train(calls[index])
+            seconds = contestant.window(math.ceil(calls[index] / LEAD_IN), calls[index])
+            result[turn, index] = calls[index] * steps / seconds
             contestant.pause()
     return result
 

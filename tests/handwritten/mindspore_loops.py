@@ -18,7 +18,9 @@ if job.model == "cnn":
     # With AVX-512, oneDNN is asked for layouts that leave convolutions to its reference loops, over ten times slower.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 ms.set_device("CPU")
-ms.device_context.cpu.op_tuning.threads_num(len(os.sched_getaffinity(0)))
+# PyNative keeps two processors busy besides the pool of the kernels: Python's, and its pipeline's.
+processors = len(os.sched_getaffinity(0))
+ms.device_context.cpu.op_tuning.threads_num(processors if job.mode == "graph" else max(1, processors - 2))
 features, labels = Tensor(np.load(job.features)), Tensor(np.load(job.labels))
 
 # nn.Momentum is SGD too, and its kernel touches one array less than that of nn.SGD.

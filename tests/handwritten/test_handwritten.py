@@ -131,6 +131,10 @@ class Sleeper:
         self.calls.append(calls)
         return calls * self._seconds
 
+    def window(self, lead_in: int, calls: int) -> float:
+        self.train(lead_in)
+        return self.train(calls)
+
     def pause(self) -> None:
         self._running.remove(self.name)
 

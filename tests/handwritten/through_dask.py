@@ -143,6 +143,10 @@ class Remote:
         """Train so many calls; return the seconds that the process above the worker took for them."""
         return float(self._ask("train", calls))
 
+    def window(self, lead_in: int, calls: int) -> float:
+        """Train ``lead_in`` calls, and then those of a window; return the seconds that these took, seen from there."""
+        return float(self._ask("window", lead_in, calls))
+
     def pause(self) -> None:
         """Stop the worker, and Dask."""
         self._ask("pause")
