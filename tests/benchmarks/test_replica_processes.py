@@ -92,7 +92,7 @@ def test_replicas_share_the_processors_and_the_threads_of_the_cell(start: Start)
 
 
 def test_what_replicas_print_is_in_the_log(start: Start, tmp_path: Path) -> None:
-    worker = start("", top="print('printed by', os.environ['PLACE'])")
+    worker = start("", top="print('printed by ' + os.environ['PLACE'])")
     worker.close()
     log = (tmp_path / "log").read_text()
     assert "printed by 0" in log
