@@ -79,7 +79,7 @@ def test_a_window_of_several_calls_follows_a_lead_in_without_a_pause(windows: Wi
     assert timed.seconds == [window.seconds for window in ones]
     assert timed.cpu_per_wall < 0.5, "it sleeps"
     clock = conversation.clock.seconds
-    assert clock["timed"] == pytest.approx(sum(timed.seconds), abs=0.01)
+    assert clock["timed"] == pytest.approx(sum(timed.seconds), abs=leads[0].seconds), "the lead-ins are elsewhere"
     assert clock["warm_up"] > sum(window.seconds for window in leads)
 
 
@@ -89,7 +89,7 @@ def test_a_window_of_one_call_has_no_lead_in_and_lasts_as_long_as_the_call(windo
     timed.take(1)
     assert timed.calls == 1
     assert not of_kind(record, "lead-in")
-    assert timed.seconds == pytest.approx([0.1], abs=0.02)
+    assert 0.099 <= timed.seconds[0] < 0.2, "one call, not two"
 
 
 @pytest.mark.parametrize("call", [1, 2], ids=["lead-in", "window"])
