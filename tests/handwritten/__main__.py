@@ -130,12 +130,7 @@ def compare_all(arguments: argparse.Namespace, console: Console) -> list[Compari
                 python = interpreters.path(environments.find(framework))
                 own = folder / f"{framework}-{model}"
                 setting = Setting(model, materials, python, arguments.threads, steps, own)
-                found = run_rounds(framework, setting, arguments, cluster, console)
-                for one in found:
-                    console.print(
-                        f"{model} {framework} {one.mode} / {one.opponent}: {written(one.ratio)}", markup=False
-                    )
-                comparisons += found
+                comparisons += run_rounds(framework, setting, arguments, cluster, console)
     return comparisons
 
 
@@ -146,7 +141,10 @@ def run_rounds(
     cluster: through_dask.Cluster | None,
     console: Console,
 ) -> list[Comparison]:
-    """Run the rounds of one framework and model, and then more with those modes whose intervals are still wide."""
+    """Run the rounds of one framework and model, and then more with those modes whose intervals are still wide.
+
+    Prints the ratios when it is done, and also those that there are when it is interrupted.
+    """
     random = np.random.default_rng()
     modes = list(environments.find(framework).modes)
     samples: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
@@ -156,11 +154,15 @@ def run_rounds(
         own = replace(setting, folder=setting.folder.with_name(f"{setting.folder.name}-{number}"))
         own.folder.mkdir()
         planned = number <= arguments.rounds
-        with console.status(f"{framework} {setting.model}: round {number}, {', '.join(modes)}"):
-            if cluster:
-                measured = run_through_dask(framework, modes, own, arguments.turns, random, cluster)
-            else:
-                measured = run_round(framework, modes, planned, own, arguments.turns, random)
+        try:
+            with console.status(f"{framework} {setting.model}: round {number}, {', '.join(modes)}"):
+                if cluster:
+                    measured = run_through_dask(framework, modes, own, arguments.turns, random, cluster)
+                else:
+                    measured = run_round(framework, modes, planned, own, arguments.turns, random)
+        except KeyboardInterrupt:
+            tell(compare(framework, setting.model, samples), console)
+            raise
         for name, rates_ in measured.items():
             samples[name].append(rates_ * setting.materials.experiment.batch_size)
         if number < arguments.rounds:
@@ -168,7 +170,14 @@ def run_rounds(
         found = compare(framework, setting.model, samples)
         modes = unsure(found)
         if not modes or number >= MOST * arguments.rounds:
+            tell(found, console)
             return found
+
+
+def tell(found: list[Comparison], console: Console) -> None:
+    """Print the ratios of one framework and model."""
+    for one in found:
+        console.print(f"{one.model} {one.framework} {one.mode} / {one.opponent}: {written(one.ratio)}", markup=False)
 
 
 def unsure(found: list[Comparison]) -> list[str]:

@@ -218,18 +218,26 @@ def rates(
 ) -> NDArray[np.float64]:
     """Let each contestant have one window per turn, in a fresh random order: steps per second ``[turns, contestants]``.
 
-    All must be paused; exactly one runs at any time, with its threads bound to processors as in a bench.
+    All must be paused; exactly one runs at any time, with its threads bound to processors as in a bench. The first two
+    of ``contestants``, the next two and so on stay neighbours in every turn: they are compared, and a machine that is
+    shared may be half as fast a moment later.
     """
     calls = [_calls_of_a_window(contestant, processors) for contestant in contestants]
     result = np.empty((turns, len(contestants)))
     for turn in range(turns):
-        for index in random.permutation(len(contestants)):
+        for index in _neighbours_together(len(contestants), random):
             contestant = contestants[index]
             contestant.resume()
             seconds = contestant.window(math.ceil(calls[index] / LEAD_IN), calls[index])
             result[turn, index] = calls[index] * steps / seconds
             contestant.pause()
     return result
+
+
+def _neighbours_together(number: int, random: np.random.Generator) -> list[int]:
+    """0 and 1, 2 and 3 and so on, in a random order of these pairs, and within each of them."""
+    pairs = [list(range(first, min(first + 2, number))) for first in range(0, number, 2)]
+    return [index for pair in random.permutation(len(pairs)) for index in random.permutation(pairs[pair]).tolist()]
 
 
 def _calls_of_a_window(contestant: Contestant, processors: Sequence[int]) -> int:

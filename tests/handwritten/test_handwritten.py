@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from contextlib import closing
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from numpy.typing import NDArray
+from rich.console import Console
 
 from backends import environments
 from backends.environments import Interpreters
 from benchmarks import machine
 from benchmarks.materials import Materials
 from results.statistics import Ratio
+from tests.handwritten import __main__ as overhead
 from tests.handwritten import through_dask
 from tests.handwritten.__main__ import (
     EXPERIMENTS,
@@ -151,6 +156,47 @@ def test_one_at_a_time_has_the_turn_with_a_lead_in_before_each_window() -> None:
     assert measured == pytest.approx(np.tile([50 / 0.05, 50 / 0.01], (4, 1)))
     assert contestants[0].calls[-8:] == [1, 2] * 4
     assert contestants[1].calls[-8:] == [3, 10] * 4
+
+
+def test_who_is_compared_is_neighbour_in_time() -> None:
+    running: set[str] = set()
+    order: list[str] = []
+
+    class Noted(Sleeper):
+        def window(self, lead_in: int, calls: int) -> float:
+            order.append(self.name)
+            return super().window(lead_in, calls)
+
+    names = ["ours a", "theirs a", "ours b", "theirs b", "tutorial"]
+    rates([Noted(name, 0.1, running) for name in names], 50, 40, [], np.random.default_rng(1))
+    turns = {tuple(order[start : start + 5]) for start in range(0, len(order), 5)}
+    assert all(abs(turn.index(f"ours {pair}") - turn.index(f"theirs {pair}")) == 1 for turn in turns for pair in "ab")
+    assert len(turns) > 12, "of the 24 orders that are left, most come about"
+
+
+def test_an_interrupted_command_tells_the_ratios_that_it_has(
+    tmp_path: Path, materials: Materials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = iter(
+        [
+            {"lockstep jit": np.array([99.0, 99.0]), "jax_loops jit": np.array([100.0, 100.0])},
+            {"lockstep jit": np.array([101.0, 101.0]), "jax_loops jit": np.array([100.0, 100.0])},
+        ]
+    )
+
+    def run_round(*_: object) -> dict[str, NDArray[np.float64]]:
+        try:
+            return next(rounds)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(overhead, "run_round", run_round)
+    printed = StringIO()
+    console = Console(file=printed, width=120)
+    setting = Setting("mlp", materials, Path("python"), 1, STEPS, tmp_path / "jax-mlp")
+    with pytest.raises(KeyboardInterrupt):
+        overhead.run_rounds("jax", setting, argparse.Namespace(rounds=5, turns=2), None, console)
+    assert printed.getvalue().startswith("mlp jax jit / expert: 1.000 (0.88")
 
 
 @pytest.mark.parametrize(
