@@ -66,14 +66,13 @@ class TimedWindows:
         places = self._conversation.worker.places
         before = [thread_seconds(pid) for pid, _ in places]
         self._sized()  # after a single epoch, which begins with a window of one step, this length is new
-        while (seconds := self._sized()) < AIMED_WINDOW:
-            self.calls = math.ceil(self.calls * AIMED_WINDOW / seconds)
+        self._long_enough()
         self.allowed = self._allowed()
         self.bound_threads = sum(
             bind_busiest(pid, own, processors) for (pid, processors), own in zip(places, before, strict=True)
         )
-        seconds = self._sized()
-        self._check_doubling(seconds)
+        # Again: what looked long enough may have been a pause of the machine, and the windows would be far too short.
+        self._check_doubling(self._long_enough())
         self._check_idle()
 
     def take(self, turn: int) -> None:
@@ -96,6 +95,12 @@ class TimedWindows:
     def _allowed(self) -> set[int]:
         return {processor for pid, _ in self._conversation.worker.places for processor in allowed(pid)}
 
+    def _long_enough(self) -> float:
+        """Ask for more calls until a window is long enough, and return how many seconds it took."""
+        while (seconds := self._sized()) < AIMED_WINDOW:
+            self.calls = math.ceil(self.calls * AIMED_WINDOW / seconds)
+        return seconds
+
     def _sized(self) -> float:
         return self._train("warm-up", self.calls)
 
@@ -114,7 +119,7 @@ class TimedWindows:
             # More than twice as long happens whenever another process gets in the way, and nobody gains by it.
             if ratio >= LEAST_DOUBLED:
                 return
-            seconds = self._sized()
+            seconds = self._long_enough()
         raise WorkerError("failed", f"the row contradicts itself: twice the steps take only {ratio:.1f} times as long")
 
     def _check_idle(self) -> None:

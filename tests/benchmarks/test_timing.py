@@ -92,6 +92,15 @@ def test_a_window_of_one_call_has_no_lead_in_and_lasts_as_long_as_the_call(windo
     assert 0.099 <= timed.seconds[0] < 0.2, "one call, not two"
 
 
+def test_a_pause_of_the_machine_does_not_make_windows_too_short(windows: Windows) -> None:
+    """The second call of train is the one after which windows seem to be long enough, however short they are."""
+    timed, _, record = windows("time.sleep(0.3 if Changed.calls == 1 else 0.01); Changed.calls += 1")
+    timed.warm_up()
+    timed.take(1)
+    assert of_kind(record, "warm-up")[1].seconds >= 0.3
+    assert timed.seconds[0] >= AIMED_WINDOW * 0.9
+
+
 @pytest.mark.parametrize("call", [1, 2], ids=["lead-in", "window"])
 def test_a_loss_that_is_not_finite_ends_the_run(windows: Windows, tmp_path: Path, call: int) -> None:
     timed, _, _ = windows("time.sleep(0.03)")
