@@ -54,7 +54,11 @@ def relay(channel: Connection, script: str, replicas: int, coordinator: str, bac
         do = json.loads(request)["do"]
         if do == "goodbye":
             return
-        _send(channel, _as_one(do, _replies(members)))
+        more = True
+        while more:
+            reply = _as_one(do, _replies(members))
+            _send(channel, reply)
+            more = json.loads(reply[0]).get("more", False)
 
 
 def _launched(script: list[str], replicas: int, launcher: list[str]) -> list[Connection]:

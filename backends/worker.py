@@ -2,7 +2,8 @@
 
 Run as a script by the backend's own interpreter, with the number of an inherited socket as its only argument, or in the
 ways of ``backends.replicas``. A request is one JSON object; a reply is one JSON object followed by as many ``.npy``
-images as its ``arrays`` says.
+images as its ``arrays`` says. Where it says ``more``, another reply to the same request follows: of training, the
+parent learns when it begins and when it is done, and nothing else goes over the channel in between.
 Nothing but the standard library, NumPy and safetensors is imported before the backend's own file.
 """
 
@@ -15,7 +16,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,9 @@ from numpy.typing import NDArray  # noqa: E402
 from backends import contract, replicas  # noqa: E402
 
 Reply = tuple[dict[str, Any], list[NDArray[Any]]]
+
+MORE: Reply = {"more": True}, []
+"""A reply after which another one to the same request comes."""
 
 
 class Worker:
@@ -86,20 +91,28 @@ class Worker:
         self.last_batches = np.load(last_batches, mmap_mode="r", allow_pickle=False)
         return {}, []
 
-    def train(self, start: int, steps: int, calls: int = 1) -> Reply:
-        """Train ``calls`` times ``steps`` full batches from row ``start`` of the order, a ring; then wait for all."""
-        rows = np.arange(start, start + steps * calls) % len(self.batches)
-        order = self.batches[rows]
-        handles = [
-            self.backend.train(self.data["train"][0], order[call : call + steps])
-            for call in range(0, steps * calls, steps)
-        ]
-        return {}, [np.concatenate([self.backend.synchronize(handle) for handle in handles])]
+    def train(self, start: int, steps: int, windows: Sequence[int] = (1,)) -> Iterator[Reply]:
+        """Train full batches from row ``start`` of the order, a ring: windows of so many calls of ``steps`` each.
 
-    def train_last(self, epoch: int) -> Reply:
-        """Train the short last batch of an epoch and wait for it."""
-        handle = self.backend.train(self.data["train"][0], np.array(self.last_batches[epoch : epoch + 1]))
-        return {}, [self.backend.synchronize(handle)]
+        Replies when the first window begins, at the end of each, when all of its work is done, and with the losses.
+        """
+        rows = np.arange(start, start + steps * sum(windows)) % len(self.batches)
+        calls = iter(np.split(self.batches[rows], sum(windows)))
+        losses = []
+        yield MORE
+        for number in windows:
+            handles = [self.backend.train(self.data["train"][0], batches) for batches in islice(calls, number)]
+            losses += [self.backend.synchronize(handle) for handle in handles]
+            yield MORE
+        yield {}, [np.concatenate(losses)]
+
+    def train_last(self, epoch: int) -> Iterator[Reply]:
+        """Train the short last batch of an epoch, a window of one step, with replies as for others."""
+        batches = np.array(self.last_batches[epoch : epoch + 1])
+        yield MORE
+        losses = self.backend.synchronize(self.backend.train(self.data["train"][0], batches))
+        yield MORE
+        yield {}, [losses]
 
     def predict(self, name: str) -> Reply:
         """Predict a whole data set, piece by piece."""
@@ -109,10 +122,6 @@ class Worker:
         """Send the parameters in canonical layout."""
         parameters = self.backend.parameters()
         return {"names": list(parameters)}, list(parameters.values())
-
-    def ready(self) -> Reply:
-        """Say that the next request can begin: where a timed window has no lead-in, its clock starts at this."""
-        return {}, []
 
     def memory(self) -> Reply:
         """Report the largest resident size of this process so far, in bytes."""
@@ -165,22 +174,25 @@ def serve(channel: Connection) -> None:
             return
         if request["do"] == "goodbye":
             return
-        answer, arrays = _answer(worker, request)
-        channel.send_bytes(json.dumps({**answer, "arrays": len(arrays)}).encode())
-        for array in arrays:
-            channel.send_bytes(_npy(array))
+        for answer, arrays in _replies(worker, request):
+            channel.send_bytes(json.dumps({**answer, "arrays": len(arrays)}).encode())
+            for array in arrays:
+                channel.send_bytes(_npy(array))
 
 
-def _answer(worker: Worker, request: dict[str, Any]) -> Reply:
-    method: Callable[..., Reply] = getattr(worker, {"import": "import_"}.get(request["do"], request["do"]))
+def _replies(worker: Worker, request: dict[str, Any]) -> Iterator[Reply]:
+    method: Callable[..., Reply | Iterator[Reply]] = getattr(
+        worker, {"import": "import_"}.get(request["do"], request["do"])
+    )
     try:
-        return method(**request["arguments"])
+        replies = method(**request["arguments"])
+        yield from [replies] if isinstance(replies, tuple) else replies
     except contract.Unavailable as error:
-        return {"unavailable": str(error)}, []
+        yield {"unavailable": str(error)}, []
     except Exception as error:
         traceback.print_exc()
         reason = (str(error).strip().splitlines() or [""])[0]
-        return {"failed": f"{type(error).__name__}: {reason}"[:500]}, []
+        yield {"failed": f"{type(error).__name__}: {reason}"[:500]}, []
 
 
 def _npy(array: NDArray[Any]) -> bytes:

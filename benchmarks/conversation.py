@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,16 @@ class Conversation:
 
     def ask(self, phase: Phase, what: str, **arguments: Any) -> Answer:
         """Ask the worker something that belongs to a phase; raises WorkerError as ``WorkerProcess.ask`` does."""
-        self._record.phase = phase
-        with self.clock.within(phase):
-            return self.worker.ask(what, **arguments)
+        return self._next(phase, self.worker.answers(what, **arguments))
 
     def train(
         self, phase: Phase, kind: WindowKind, turn: int, start: int, steps: int, calls: int = 1
     ) -> tuple[NDArray[np.float32], float]:
         """Train a window of full batches from row ``start`` of their order; return its losses and its seconds."""
-        answer = self.ask(phase, "train", start=start, steps=steps, calls=calls)
-        return self._window(answer, kind, turn, steps * calls, self._batch_size)
+        answers = self.worker.answers("train", start=start, steps=steps, windows=[calls])
+        self._next(phase, answers)
+        seconds = self._window(self._next(phase, answers), kind, turn, steps * calls, self._batch_size)
+        return self._losses(phase, answers, steps * calls), seconds
 
     def train_timed(
         self, turn: int, start: int, steps: int, lead_in: int, calls: int
@@ -50,24 +51,23 @@ class Conversation:
 
         Returns the losses of both and the seconds of each, those of the timed window last.
         """
-        job = {"start": start, "steps": steps}
-        led_in = ("train", {**job, "calls": lead_in}) if lead_in else ("ready", {})
-        answers = self.worker.ask_in_a_row(led_in, ("train", {**job, "calls": calls}))
-        self._record.phase = "warm_up"
-        with self.clock.within("warm_up"):
-            first = next(answers)
-        self._record.phase = "timed"
-        with self.clock.within("timed"):
-            second = next(answers)
-        windows = [self._window(first, "lead-in", turn, steps * lead_in, self._batch_size)] if lead_in else []
-        windows.append(self._window(second, "timed", turn, steps * calls, self._batch_size))
-        losses, seconds = zip(*windows, strict=True)
-        return np.concatenate(losses), list(seconds)
+        windows: list[tuple[Phase, WindowKind, int]] = [("warm_up", "lead-in", lead_in)] if lead_in else []
+        windows.append(("timed", "timed", calls))
+        numbers = [number for _, _, number in windows]
+        answers = self.worker.answers("train", start=start, steps=steps, windows=numbers)
+        self._next("warm_up", answers)
+        seconds = [
+            self._window(self._next(phase, answers), kind, turn, steps * number, self._batch_size)
+            for phase, kind, number in windows
+        ]
+        return self._losses("timed", answers, steps * sum(numbers)), seconds
 
     def train_last(self, epoch: int, samples: int) -> tuple[NDArray[np.float32], float]:
         """Train the short last batch of an epoch (counted from 0), as a window of its own."""
-        answer = self.ask("train", "train_last", epoch=epoch)
-        return self._window(answer, "training", epoch + 1, 1, samples)
+        answers = self.worker.answers("train_last", epoch=epoch)
+        self._next("train", answers)
+        seconds = self._window(self._next("train", answers), "training", epoch + 1, 1, samples)
+        return self._losses("train", answers, 1), seconds
 
     def parameters(self, phase: Phase = "ladder") -> Parameters:
         """The worker's present parameters."""
@@ -84,13 +84,19 @@ class Conversation:
         self.worker.pause()
         self.clock.switch("waiting")
 
-    def _window(
-        self, answer: Answer, kind: WindowKind, turn: int, steps: int, batch_size: int
-    ) -> tuple[NDArray[np.float32], float]:
-        (losses,) = answer.arrays
-        if losses.shape != (steps,):
-            raise WorkerError("failed", f"synchronize returned losses of shape {losses.shape} for {steps} steps")
+    def _next(self, phase: Phase, answers: Iterator[Answer]) -> Answer:
+        self._record.phase = phase
+        with self.clock.within(phase):
+            return next(answers)
+
+    def _window(self, answer: Answer, kind: WindowKind, turn: int, steps: int, batch_size: int) -> float:
         started = answer.began - self._session_start
         samples = steps * batch_size
         self._record.window_rows.append(Window(kind, turn, started, steps, samples, answer.seconds, kept=False))
-        return losses, answer.seconds
+        return answer.seconds
+
+    def _losses(self, phase: Phase, answers: Iterator[Answer], steps: int) -> NDArray[np.float32]:
+        (losses,) = self._next(phase, answers).arrays
+        if losses.shape != (steps,):
+            raise WorkerError("failed", f"synchronize returned losses of shape {losses.shape} for {steps} steps")
+        return losses

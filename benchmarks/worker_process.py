@@ -44,9 +44,9 @@ class Answer:
     values: dict[str, Any]
     arrays: list[NDArray[Any]]
     began: float
-    """A reading of ``perf_counter`` just before the request was sent, or when the one before it in a row was done."""
+    """A reading of ``perf_counter`` just before the request was sent, or when the answer before it was there."""
     seconds: float
-    """From then until the worker said that it is done; its arrays, which it has by then, follow."""
+    """From then until this answer was there; its arrays, which the worker has by then, follow."""
 
 
 class WorkerProcess:
@@ -121,24 +121,26 @@ class WorkerProcess:
         Raises WorkerError with status "unavailable" or "failed" as the worker says, "failed" if it died or
         answered nonsense, "timeout" if its budget ran out; after the last two the process is gone.
         """
-        return next(self.ask_in_a_row((what, arguments)))
+        *_, answer = self.answers(what, **arguments)
+        return answer
 
-    def ask_in_a_row(self, *requests: tuple[str, dict[str, Any]]) -> Iterator[Answer]:
-        """Send several requests at once and yield their answers as they come; raises WorkerError as ``ask`` does.
+    def answers(self, what: str, **arguments: Any) -> Iterator[Answer]:
+        """Send a request and yield all its answers as they come; raises WorkerError as ``ask`` does.
 
-        The worker begins with the next one as soon as it has answered. The time of an answer but the first is from
-        message to message: at both ends of it the parent wakes up as late, which a single request has at one end only.
+        The worker waits for nothing between them. The time of an answer but the first is from message to message: at
+        both ends of it the parent wakes up as late, which the first one has at one end only.
         """
-        messages = [json.dumps({"do": what, "arguments": arguments}).encode() for what, arguments in requests]
+        message = json.dumps({"do": what, "arguments": arguments}).encode()
         began = time.perf_counter()
         try:
-            for message in messages:
-                self._channel.send_bytes(message)
+            self._channel.send_bytes(message)
         except OSError:
             raise self._died() from None
-        for what, _ in requests:
+        more = True
+        while more:
             values, arrays, done = self._receive(what)
-            yield Answer(self._checked(values), arrays, began, done - began)
+            more = self._checked(values).pop("more", False)
+            yield Answer(values, arrays, began, done - began)
             began = done
 
     def _checked(self, values: dict[str, Any]) -> dict[str, Any]:

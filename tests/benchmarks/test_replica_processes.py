@@ -107,6 +107,30 @@ def test_one_replica_answers_for_all_and_memory_is_that_of_all(start: Start) -> 
     assert peak > 1.5 * max(psutil.Process(pid).memory_info().rss for pid, _ in worker.places)
 
 
+SLOWER_AND_SLOWER = """
+def put(self, features, labels):
+    return None
+def train(self, data, batches):
+    time.sleep(0.1 + 0.2 * self.place)
+    return np.ones(len(batches), np.float32)
+def synchronize(self, losses):
+    return losses
+"""
+
+
+def test_a_window_of_training_ends_when_the_slowest_replica_is_done(start: Start, tmp_path: Path) -> None:
+    worker = start(SLOWER_AND_SLOWER)
+    file = str(tmp_path / "numbers.npy")
+    np.save(file, np.arange(40).reshape(10, 4))
+    worker.ask("put", name="train", features=file, labels=file, chunk=10)
+    worker.ask("order", batches=file, last_batches=file)
+    _, first, second, losses = worker.answers("train", start=0, steps=5, windows=[1, 2])
+    assert 0.29 <= first.seconds < second.seconds
+    assert second.seconds >= 0.59, "a message may be seen late"
+    np.testing.assert_array_equal(losses.arrays[0], np.ones(15))
+    assert worker.ask("memory").values["peak"], "no answer of the training is left"
+
+
 @pytest.mark.parametrize("dying", [0, 1])
 def test_a_replica_that_dies_fails_the_run_and_none_stays(start: Start, dying: int) -> None:
     worker = start(f"def describe(self):\n    os._exit(9) if self.place == {dying} else time.sleep(600)")

@@ -158,35 +158,57 @@ def test_the_answers_time_is_seen_from_the_parent(start: Start, write_backend) -
     assert 0.3 <= worker.ask("describe").seconds < 1
 
 
-def test_requests_in_a_row_are_answered_without_a_pause_and_timed_from_answer_to_answer(
-    start: Start, write_backend
+def ready_to_train(worker: WorkerProcess, folder: Path, backend: Path) -> None:
+    """Give it the order of ten batches of four samples, with their numbers in place of data."""
+    file = str(folder / "numbers.npy")
+    np.save(file, np.arange(40).reshape(10, 4))
+    worker.ask("import", file=str(backend))
+    worker.ask("put", name="train", features=file, labels=file, chunk=10)
+    worker.ask("order", batches=file, last_batches=file)
+
+
+TRAINS = """
+calls = 0
+def put(self, features, labels):
+    return None
+def train(self, data, batches):
+    Changed.calls += 1
+    time.sleep(0.1)
+    if Changed.calls == 4:
+        raise ValueError("no such thing")
+    return time.perf_counter()
+def synchronize(self, moment):
+    return np.array([moment])
+"""
+
+
+def test_training_is_answered_when_it_begins_and_after_each_window_without_a_pause(
+    start: Start, write_backend, tmp_path: Path
 ) -> None:
     worker = start()
-    body = "def describe(self):\n    began = time.perf_counter(); time.sleep(0.3); return {'began': began}"
-    worker.ask("import", file=str(write_backend("slow", body)))
+    ready_to_train(worker, tmp_path, write_backend("slow", TRAINS))
     begin = time.perf_counter()
     answers = []
-    for answer in worker.ask_in_a_row(("describe", {}), ("describe", {}), ("ready", {})):
+    for answer in worker.answers("train", start=8, steps=1, windows=[1, 2]):
         answers.append(answer)
-        if len(answers) == 1:
-            time.sleep(0.2)
+        if len(answers) == 2:
+            time.sleep(0.25)
             asked_for_the_second = time.perf_counter()
-    assert answers[1].values["settings"]["began"] < asked_for_the_second, "it did not wait for the parent"
-    assert answers[0].began >= begin
+    began, first, second, losses = answers
+    assert began.began >= begin
     for one, following in pairwise(answers):
         assert following.began == pytest.approx(one.began + one.seconds)
-    assert answers[0].seconds >= 0.3
-    assert answers[1].seconds >= 0.29, "a message may be seen late"
-    assert answers[2].seconds < answers[1].seconds
+    assert [answer.values for answer in answers] == [{"arrays": number} for number in (0, 0, 0, 1)]
+    (moments,) = losses.arrays
+    assert moments[2] < asked_for_the_second, "it did not wait for the parent"
+    assert second.began + second.seconds > moments[2] > second.began > moments[0] > first.began
 
 
-def test_of_requests_in_a_row_the_first_that_fails_is_told(start: Start, write_backend) -> None:
+def test_of_the_windows_of_a_training_the_first_that_fails_is_told(start: Start, write_backend, tmp_path: Path) -> None:
     worker = start()
-    worker.ask(
-        "import", file=str(write_backend("broken", "def describe(self):\n    raise ValueError('no such thing')"))
-    )
-    answers = worker.ask_in_a_row(("ready", {}), ("describe", {}))
-    assert next(answers).values == {"arrays": 0}
+    ready_to_train(worker, tmp_path, write_backend("broken", TRAINS))
+    answers = worker.answers("train", start=0, steps=1, windows=[2, 1, 1])
+    assert [next(answers).arrays for _ in range(3)] == [[], [], []]
     with pytest.raises(WorkerError, match="no such thing"):
         next(answers)
 

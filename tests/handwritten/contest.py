@@ -106,19 +106,19 @@ class Worker:
         self._process.ask("order", batches=str(materials.batches), last_batches=str(materials.last_batches))
 
     def train(self, calls: int) -> float:
-        """Train so many calls; return the seconds from the request to the answer."""
-        return self._asked(calls)[-1]
+        """Train so many calls; return the seconds that this took."""
+        return self._asked(calls)
 
     def window(self, lead_in: int, calls: int) -> float:
-        """Train ``lead_in`` calls, and then those of a window; return the seconds between the answers."""
-        return self._asked(lead_in, calls)[-1]
+        """Train ``lead_in`` calls, and then those of a window; return the seconds that these took."""
+        return self._asked(lead_in, calls)
 
-    def _asked(self, *calls: int) -> list[float]:
-        requests = []
-        for number in calls:
-            requests.append(("train", {"start": self._start, "steps": self._setting.steps, "calls": number}))
-            self._start += number * self._setting.steps
-        return [answer.seconds for answer in self._process.ask_in_a_row(*requests)]
+    def _asked(self, *windows: int) -> float:
+        """Train windows of so many calls; return the seconds of the last one, from message to message."""
+        start, steps = self._start, self._setting.steps
+        self._start += sum(windows) * steps
+        *_, window, _ = self._process.answers("train", start=start, steps=steps, windows=windows)
+        return window.seconds
 
     def pause(self) -> None:
         """Stop the process and its children."""
