@@ -177,17 +177,20 @@ class Loop:
 
     def train(self, calls: int) -> float:
         """Train so many calls; return the seconds that it took by its own clock."""
-        assert self._process.stdin  # it is a pipe
-        self._process.stdin.write(f"{calls}\n".encode())
-        self._process.stdin.flush()
-        seconds, loss = map(float, self._answer())
-        self.loss = loss
-        return seconds
+        return self._asked(calls)
 
     def window(self, lead_in: int, calls: int) -> float:
         """Train ``lead_in`` calls, and then those of a window; return the seconds that these took."""
-        self.train(lead_in)
-        return self.train(calls)
+        return self._asked(lead_in, calls)
+
+    def _asked(self, *windows: int) -> float:
+        """Ask for all windows at once: like lockstep's worker, it does not wait between them."""
+        assert self._process.stdin  # it is a pipe
+        self._process.stdin.write("".join(f"{calls}\n" for calls in windows).encode())
+        self._process.stdin.flush()
+        for _ in windows:
+            seconds, self.loss = map(float, self._answer())
+        return seconds
 
     def _answer(self) -> list[str]:
         line = self._answers.readline().split()
@@ -222,7 +225,7 @@ def rates(
     of ``contestants``, the next two and so on stay neighbours in every turn: they are compared, and a machine that is
     shared may be half as fast a moment later.
     """
-    calls = [_calls_of_a_window(contestant, processors) for contestant in contestants]
+    calls = _longest_of_neighbours([_calls_of_a_window(contestant, processors) for contestant in contestants])
     result = np.empty((turns, len(contestants)))
     for turn in range(turns):
         for index in _neighbours_together(len(contestants), random):
@@ -232,6 +235,11 @@ def rates(
             result[turn, index] = calls[index] * steps / seconds
             contestant.pause()
     return result
+
+
+def _longest_of_neighbours(calls: list[int]) -> list[int]:
+    """Give both of those that are compared the longer of their windows: what a window's ends cost weighs the same."""
+    return [max(calls[first : first + 2]) for first in range(0, len(calls), 2) for _ in calls[first : first + 2]]
 
 
 def _neighbours_together(number: int, random: np.random.Generator) -> list[int]:

@@ -62,7 +62,7 @@ def test_a_loop_trains(
         loop.prepare()
         assert loop.train(1) > 0
         early = loop.loss
-        loop.train(5)
+        assert loop.window(1, 4) > 0
         assert loop.loss < early
 
 
@@ -149,13 +149,13 @@ class Sleeper:
     def close(self) -> None: ...
 
 
-def test_one_at_a_time_has_the_turn_with_a_lead_in_before_each_window() -> None:
+def test_one_at_a_time_has_the_turn_with_a_lead_in_and_who_is_compared_has_as_many_calls() -> None:
     running: set[str] = set()
-    contestants = [Sleeper("slow", 0.05, running), Sleeper("fast", 0.01, running)]
+    speeds = {"slow": 0.05, "fast": 0.01, "tutorial": 0.05}
+    contestants = [Sleeper(name, seconds, running) for name, seconds in speeds.items()]
     measured = rates(contestants, 50, 4, [], np.random.default_rng(1))
-    assert measured == pytest.approx(np.tile([50 / 0.05, 50 / 0.01], (4, 1)))
-    assert contestants[0].calls[-8:] == [1, 2] * 4
-    assert contestants[1].calls[-8:] == [3, 10] * 4
+    assert measured == pytest.approx(np.tile([50 / 0.05, 50 / 0.01, 50 / 0.05], (4, 1)))
+    assert [one.calls[-8:] for one in contestants] == [[3, 10] * 4, [3, 10] * 4, [1, 2] * 4]
 
 
 def test_who_is_compared_is_neighbour_in_time() -> None:
