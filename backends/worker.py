@@ -102,7 +102,7 @@ class Worker:
         yield MORE
         for number in windows:
             handles = [self.backend.train(self.data["train"][0], batches) for batches in islice(calls, number)]
-            losses += [self.backend.synchronize(handle) for handle in handles]
+            losses += [self._synchronized(handle) for handle in handles]
             yield MORE
         yield {}, [np.concatenate(losses)]
 
@@ -110,9 +110,13 @@ class Worker:
         """Train the short last batch of an epoch, a window of one step, with replies as for others."""
         batches = np.array(self.last_batches[epoch : epoch + 1])
         yield MORE
-        losses = self.backend.synchronize(self.backend.train(self.data["train"][0], batches))
+        losses = self._synchronized(self.backend.train(self.data["train"][0], batches))
         yield MORE
         yield {}, [losses]
+
+    def _synchronized(self, handle: Any) -> NDArray[np.float32]:
+        """The losses as an array of NumPy: of a framework's own array, the work could be waited for after the clock."""
+        return np.asarray(self.backend.synchronize(handle))
 
     def predict(self, name: str) -> Reply:
         """Predict a whole data set, piece by piece."""

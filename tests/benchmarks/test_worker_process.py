@@ -204,6 +204,31 @@ def test_training_is_answered_when_it_begins_and_after_each_window_without_a_pau
     assert second.began + second.seconds > moments[2] > second.began > moments[0] > first.began
 
 
+LAZY = """
+def put(self, features, labels):
+    return None
+def train(self, data, batches):
+    return None
+def synchronize(self, handle):
+    class Lazy:
+        def __array__(self, dtype=None, copy=None):
+            time.sleep(0.3)
+            return np.ones(1, np.float32)
+    return Lazy()
+"""
+
+
+@pytest.mark.parametrize(("what", "arguments"), [("train", {"start": 0, "steps": 1}), ("train_last", {"epoch": 0})])
+def test_losses_that_are_waited_for_when_they_are_read_are_waited_for_within_the_window(
+    start: Start, write_backend, tmp_path: Path, what: str, arguments: dict[str, int]
+) -> None:
+    worker = start()
+    ready_to_train(worker, tmp_path, write_backend("lazy", LAZY))
+    _, window, losses = worker.answers(what, **arguments)
+    assert window.seconds >= 0.29, "a message may be seen late"
+    np.testing.assert_array_equal(losses.arrays[0], [1])
+
+
 def test_of_the_windows_of_a_training_the_first_that_fails_is_told(start: Start, write_backend, tmp_path: Path) -> None:
     worker = start()
     ready_to_train(worker, tmp_path, write_backend("broken", TRAINS))
