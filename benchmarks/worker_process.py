@@ -166,6 +166,7 @@ class WorkerProcess:
                 for _ in range(values.get("arrays", 0))
             ]
         except (EOFError, OSError):
+            watchdog.cancel()  # or it may be what ends the process while its exit code is waited for
             raise self._died() from None
         except (ValueError, TypeError, AttributeError, MemoryError) as error:
             self.kill()

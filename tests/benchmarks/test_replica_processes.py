@@ -125,8 +125,8 @@ def test_a_window_of_training_ends_when_the_slowest_replica_is_done(start: Start
     worker.ask("put", name="train", features=file, labels=file, chunk=10)
     worker.ask("order", batches=file, last_batches=file)
     _, first, second, losses = worker.answers("train", start=0, steps=5, windows=[1, 2])
-    assert 0.29 <= first.seconds < second.seconds
-    assert second.seconds >= 0.59, "a message may be seen late"
+    assert first.seconds >= 0.2, "0.3, and a message may be seen late"
+    assert second.seconds >= 0.4
     np.testing.assert_array_equal(losses.arrays[0], np.ones(15))
     assert worker.ask("memory").values["peak"], "no answer of the training is left"
 

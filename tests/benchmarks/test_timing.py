@@ -84,12 +84,13 @@ def test_a_window_of_several_calls_follows_a_lead_in_without_a_pause(windows: Wi
 
 
 def test_a_window_of_one_call_has_no_lead_in_and_lasts_as_long_as_the_call(windows: Windows) -> None:
-    timed, _, record = windows("time.sleep(0.1)")
+    timed, _, record = windows("time.sleep(0.2)")
     timed.warm_up()
     timed.take(1)
     assert timed.calls == 1
     assert not of_kind(record, "lead-in")
-    assert 0.099 <= timed.seconds[0] < 0.2, "one call, not two"
+    assert [window.steps for window in of_kind(record, "timed")] == [STEPS]
+    assert 0.1 <= timed.seconds[0] < 0.4, "one call, not two; a message may be seen late"
 
 
 def test_a_pause_of_the_machine_does_not_make_windows_too_short(windows: Windows) -> None:
@@ -97,7 +98,7 @@ def test_a_pause_of_the_machine_does_not_make_windows_too_short(windows: Windows
     timed, _, record = windows("time.sleep(0.3 if Changed.calls == 1 else 0.01); Changed.calls += 1")
     timed.warm_up()
     timed.take(1)
-    assert of_kind(record, "warm-up")[1].seconds >= 0.3
+    assert of_kind(record, "warm-up")[1].seconds >= 2 * AIMED_WINDOW
     assert timed.seconds[0] >= AIMED_WINDOW * 0.9
 
 

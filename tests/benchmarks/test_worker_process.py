@@ -173,7 +173,7 @@ def put(self, features, labels):
     return None
 def train(self, data, batches):
     Changed.calls += 1
-    time.sleep(0.1)
+    time.sleep(0.2)
     if Changed.calls == 4:
         raise ValueError("no such thing")
     return time.perf_counter()
@@ -192,7 +192,7 @@ def test_training_is_answered_when_it_begins_and_after_each_window_without_a_pau
     for answer in worker.answers("train", start=8, steps=1, windows=[1, 2]):
         answers.append(answer)
         if len(answers) == 2:
-            time.sleep(0.25)
+            time.sleep(0.8)
             asked_for_the_second = time.perf_counter()
     began, first, second, losses = answers
     assert began.began >= begin
@@ -225,7 +225,7 @@ def test_losses_that_are_waited_for_when_they_are_read_are_waited_for_within_the
     worker = start()
     ready_to_train(worker, tmp_path, write_backend("lazy", LAZY))
     _, window, losses = worker.answers(what, **arguments)
-    assert window.seconds >= 0.29, "a message may be seen late"
+    assert window.seconds >= 0.2, "a message may be seen late"
     np.testing.assert_array_equal(losses.arrays[0], [1])
 
 
