@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -116,13 +116,14 @@ class WorkerProcess:
         return seconds
 
     def ask(self, what: str, **arguments: Any) -> Answer:
-        """Send a request and wait for its answer.
+        """Send a request and wait for its answer, the last one if there are several; it is timed from the request on.
 
         Raises WorkerError with status "unavailable" or "failed" as the worker says, "failed" if it died or
         answered nonsense, "timeout" if its budget ran out; after the last two the process is gone.
         """
-        *_, answer = self.answers(what, **arguments)
-        return answer
+        answers = list(self.answers(what, **arguments))
+        seconds = sum(answer.seconds for answer in answers)
+        return replace(answers[-1], began=answers[0].began, seconds=seconds)
 
     def answers(self, what: str, **arguments: Any) -> Iterator[Answer]:
         """Send a request and yield all its answers as they come; raises WorkerError as ``ask`` does.

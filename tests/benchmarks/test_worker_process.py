@@ -229,6 +229,15 @@ def test_losses_that_are_waited_for_when_they_are_read_are_waited_for_within_the
     np.testing.assert_array_equal(losses.arrays[0], [1])
 
 
+def test_an_answer_that_is_waited_for_is_timed_from_the_request_on(start: Start, write_backend, tmp_path: Path) -> None:
+    worker = start()
+    ready_to_train(worker, tmp_path, write_backend("slow", TRAINS))
+    begin = time.perf_counter()
+    answer = worker.ask("train", start=0, steps=1, windows=[1, 2])
+    assert begin <= answer.began < begin + 0.6 <= answer.began + answer.seconds <= time.perf_counter()
+    assert len(answer.arrays[0]) == 3
+
+
 def test_of_the_windows_of_a_training_the_first_that_fails_is_told(start: Start, write_backend, tmp_path: Path) -> None:
     worker = start()
     ready_to_train(worker, tmp_path, write_backend("broken", TRAINS))
