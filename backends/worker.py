@@ -104,7 +104,10 @@ class Worker:
             handles = [self.backend.train(self.data["train"][0], batches) for batches in islice(calls, number)]
             losses += [self._synchronized(handle) for handle in handles]
             yield MORE
-        yield {}, [np.concatenate(losses)]
+        joined = np.concatenate(losses)
+        # Before the reply: to free them takes long where a window has very many calls, and looked like work left over.
+        del calls, handles, losses
+        yield {}, [joined]
 
     def train_last(self, epoch: int) -> Iterator[Reply]:
         """Train the short last batch of an epoch, a window of one step, with replies as for others."""

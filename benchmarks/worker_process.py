@@ -26,6 +26,7 @@ from results.record import Status
 
 WORKER = Path(backends.__file__).parent / "worker.py"
 LARGEST_MESSAGE = 2**30  # bytes; a longer one is taken for garbage
+LONGEST_STOP = 5.0  # seconds; what a worker computes although it was told to stop by then is counted against it
 
 
 class WorkerError(Exception):
@@ -207,8 +208,14 @@ class WorkerProcess:
         return seconds
 
     def pause(self) -> None:
-        """Stop the whole process tree, so that a waiting worker takes nothing from the one that has the turn."""
+        """Stop the whole process tree, so that a waiting worker takes nothing from the one that has the turn.
+
+        Returns when it has stopped: a busy or halting machine can take a while to deliver the signal.
+        """
         self._signal(signal.SIGSTOP)
+        end = time.perf_counter() + LONGEST_STOP
+        while not all(map(_has_stopped, self._tree)) and time.perf_counter() < end:
+            time.sleep(0.0005)
         self._cpu_when_paused = self.cpu_seconds()
 
     def resume(self) -> None:
@@ -242,6 +249,13 @@ class WorkerProcess:
         for process in self._tree[1:]:  # launchers give their processes groups of their own
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+
+
+def _has_stopped(process: psutil.Process) -> bool:
+    try:
+        return process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 @dataclass(frozen=True)

@@ -142,14 +142,13 @@ def test_a_paused_worker_takes_no_processor_time(start: Start, write_backend) ->
     top = "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin, daemon=True).start()"
     worker.ask("import", file=str(write_backend("spinning", "", top)))
     worker.pause()
-    time.sleep(0.05)  # the signal needs a moment
     before = worker.cpu_seconds()
     time.sleep(0.5)
     assert worker.cpu_seconds() == before
     worker.resume()
     time.sleep(0.5)
     assert worker.cpu_seconds() > before + 0.1
-    assert worker.paused_cpu_seconds <= 0.02
+    assert worker.paused_cpu_seconds == 0
 
 
 def test_the_answers_time_is_seen_from_the_parent(start: Start, write_backend) -> None:

@@ -118,7 +118,7 @@ HONEST = ("honest", "upright")
 HONEST_BESIDE = "the honest backends beside all of these"
 
 
-def run(folder: Path, timeout: float = 10) -> dict[str, Outcome]:
+def run(folder: Path, timeout: float = 30) -> dict[str, Outcome]:
     """Run all faults, each for so many seconds at most, and the honest backends; return what became of each."""
     for name, fault in FAULTS.items():
         write_backend(folder, name, fault.body)
