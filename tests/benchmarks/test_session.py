@@ -188,8 +188,7 @@ def test_only_a_noisy_cell_near_its_baseline_gets_more_rounds_and_there_is_an_en
 ) -> None:
     shares = {"baseline": (0.0, 0.6), "noisy": (0.0, 0.6), "slow": (3.0, 0.0)}
     backends = [
-        str(write_backend(name, SLOWER.format(least=least, spread=spread)))
-        for name, (least, spread) in shares.items()
+        str(write_backend(name, SLOWER.format(least=least, spread=spread))) for name, (least, spread) in shares.items()
     ]
     options = Options(2, peaks=False, turns=4, baseline=("baseline", "numpy"), go_on=True)
     assert run(results, backends, options=options) == OK
