@@ -283,3 +283,29 @@ def test_arrays_come_back_as_they_were_sent(start: Start, write_backend) -> None
     assert answer.values["names"] == ["a", "b"]
     np.testing.assert_array_equal(answer.arrays[0], [[0, 1, 2], [3, 4, 5]])
     assert answer.arrays[1].shape == (0,)
+
+
+def test_what_a_step_frees_stays_in_the_process_unless_the_user_says_otherwise(
+    start: Start, write_backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory is on top of the heap, from where glibc would give it back; only the first step gets it from the system."""
+    body = """
+    def describe(self):
+        import resource
+        for _ in range(4):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            memory = [bytes(100_000) for _ in range(300)]
+            del memory
+        return {"faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before}
+    """
+    names = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+    faults = []
+    for threshold in (None, "131072"):
+        for name in names:
+            if threshold:
+                monkeypatch.setenv(name, threshold)
+        worker = start()
+        worker.ask("import", file=str(write_backend("allocating", body)))
+        faults.append(worker.ask("describe").values["settings"]["faults"])
+    kept, given_back = faults
+    assert kept < 100 < 1000 < given_back
