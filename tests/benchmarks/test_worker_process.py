@@ -288,7 +288,7 @@ def test_arrays_come_back_as_they_were_sent(start: Start, write_backend) -> None
 def test_what_a_step_frees_stays_in_the_process_unless_the_user_says_otherwise(
     start: Start, write_backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The memory is on top of the heap, from where glibc would give it back; only the first step gets it from the system."""
+    """It lies on top of the heap, from where glibc would give it back; only the first step gets it from the system."""
     body = """
     def describe(self):
         import resource
