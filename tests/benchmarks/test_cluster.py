@@ -132,6 +132,14 @@ def test_a_cluster_on_this_machine_keeps_still() -> None:
     assert in_force(list(QUIET)) != QUIET, "the client's own settings are as they were"
 
 
+def test_a_cluster_on_this_machine_leaves_no_variables_behind_that_would_move_timings() -> None:
+    before = dict(os.environ)
+    with connected("local:1"):
+        pass
+    changed = {name for name, value in os.environ.items() if before.get(name) != value}
+    assert changed <= {"PYTHONHASHSEED"}
+
+
 def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():

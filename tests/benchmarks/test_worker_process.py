@@ -302,6 +302,7 @@ def test_what_a_step_frees_stays_in_the_process_unless_the_user_says_otherwise(
     faults = []
     for threshold in (None, "131072"):
         for name in names:
+            monkeypatch.delenv(name, raising=False)
             if threshold:
                 monkeypatch.setenv(name, threshold)
         worker = start()
