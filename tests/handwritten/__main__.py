@@ -45,6 +45,9 @@ TWICE_THE_TUTORIAL = ("pytorch", "mindspore")
 
 LEAST_OF_EXPERT, LEAST_OF_TUTORIAL = 0.98, 2.0
 
+STEPS_OF_A_TUTORIAL = 5
+"""Steps of a call of its loop, which takes up to a tenth of a second for each of them."""
+
 MOST, NARROW = 5, 0.04
 """Up to so many times the rounds are run for a mode whose ratio has an interval that is wider than this."""
 
@@ -202,7 +205,8 @@ def run_round(
         starts.append(partial(Worker, setting, backend, mode))
         starts.append(partial(Loop, setting, f"{framework}_loops", mode))
     if tutorial:
-        starts.append(partial(Loop, setting, f"tutorial_{framework}", "tutorial"))
+        short = replace(setting, steps=STEPS_OF_A_TUTORIAL)
+        starts.append(partial(Loop, short, f"tutorial_{framework}", "tutorial"))
     return take_turns(starts, setting, turns, random)
 
 
@@ -241,7 +245,7 @@ def take_turns(
             contestant.prepare()
             contestant.pause()
         processors = machine.processors_for(setting.threads)
-        measured = rates(contestants, setting.steps, turns, processors, random)
+        measured = rates(contestants, turns, processors, random)
     return {contestant.name: measured[:, index] for index, contestant in enumerate(contestants)}
 
 

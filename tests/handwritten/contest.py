@@ -43,7 +43,7 @@ class LoopFailed(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What all contestants of one framework and model share."""
+    """What the contestants of one framework and model share; calls of a tutorial's loop are shorter."""
 
     model: str
     materials: Materials
@@ -59,6 +59,8 @@ class Contestant(Protocol):
 
     name: str
     pid: int
+    steps: int
+    """Of a call."""
 
     def prepare(self) -> None:
         """Wait until it can train; the constructor has only started it, so that all can start together."""
@@ -85,6 +87,7 @@ class Worker:
     def __init__(self, setting: Setting, backend: BackendFile, mode: str) -> None:
         """Start the process."""
         self.name = f"lockstep {mode}"
+        self.steps = setting.steps
         self._setting, self._backend, self._mode = setting, backend, mode
         self._start = 0
         folder = setting.folder / f"lockstep-{mode}"
@@ -115,9 +118,9 @@ class Worker:
 
     def _asked(self, *windows: int) -> float:
         """Train windows of so many calls; return the seconds of the last one, from message to message."""
-        start, steps = self._start, self._setting.steps
-        self._start += sum(windows) * steps
-        *_, window, _ = self._process.answers("train", start=start, steps=steps, windows=windows)
+        start = self._start
+        self._start += sum(windows) * self.steps
+        *_, window, _ = self._process.answers("train", start=start, steps=self.steps, windows=windows)
         return window.seconds
 
     def pause(self) -> None:
@@ -139,6 +142,7 @@ class Loop:
     def __init__(self, setting: Setting, script: str, mode: str) -> None:
         """Start it."""
         self.name = f"{script} {mode}"
+        self.steps = setting.steps
         self.loss = math.nan
         self._log = setting.folder / f"{script}-{mode}.log"
         folder = setting.folder / f"{script}-{mode}"
@@ -217,7 +221,7 @@ class Loop:
 
 
 def rates(
-    contestants: Sequence[Contestant], steps: int, turns: int, processors: Sequence[int], random: np.random.Generator
+    contestants: Sequence[Contestant], turns: int, processors: Sequence[int], random: np.random.Generator
 ) -> NDArray[np.float64]:
     """Let each contestant have one window per turn, in a fresh random order: steps per second ``[turns, contestants]``.
 
@@ -232,7 +236,7 @@ def rates(
             contestant = contestants[index]
             contestant.resume()
             seconds = contestant.window(math.ceil(calls[index] / LEAD_IN), calls[index])
-            result[turn, index] = calls[index] * steps / seconds
+            result[turn, index] = calls[index] * contestant.steps / seconds
             contestant.pause()
     return result
 

@@ -125,8 +125,8 @@ class Sleeper:
 
     pid = os.getpid()
 
-    def __init__(self, name: str, seconds: float, running: set[str]) -> None:
-        self.name, self._seconds, self._running = name, seconds, running
+    def __init__(self, name: str, seconds: float, running: set[str], steps: int = 50) -> None:
+        self.name, self._seconds, self._running, self.steps = name, seconds, running, steps
         self.calls: list[int] = []
 
     def prepare(self) -> None: ...
@@ -151,10 +151,10 @@ class Sleeper:
 
 def test_one_at_a_time_has_the_turn_with_a_lead_in_and_who_is_compared_has_as_many_calls() -> None:
     running: set[str] = set()
-    speeds = {"slow": 0.05, "fast": 0.01, "tutorial": 0.05}
-    contestants = [Sleeper(name, seconds, running) for name, seconds in speeds.items()]
-    measured = rates(contestants, 50, 4, [], np.random.default_rng(1))
-    assert measured == pytest.approx(np.tile([50 / 0.05, 50 / 0.01, 50 / 0.05], (4, 1)))
+    speeds = {"slow": (0.05, 50), "fast": (0.01, 50), "tutorial": (0.05, 5)}
+    contestants = [Sleeper(name, seconds, running, steps) for name, (seconds, steps) in speeds.items()]
+    measured = rates(contestants, 4, [], np.random.default_rng(1))
+    assert measured == pytest.approx(np.tile([50 / 0.05, 50 / 0.01, 5 / 0.05], (4, 1)))
     assert [one.calls[-8:] for one in contestants] == [[3, 10] * 4, [3, 10] * 4, [1, 2] * 4]
 
 
@@ -168,7 +168,7 @@ def test_who_is_compared_is_neighbour_in_time() -> None:
             return super().window(lead_in, calls)
 
     names = ["ours a", "theirs a", "ours b", "theirs b", "tutorial"]
-    rates([Noted(name, 0.1, running) for name in names], 50, 40, [], np.random.default_rng(1))
+    rates([Noted(name, 0.1, running) for name in names], 40, [], np.random.default_rng(1))
     turns = {tuple(order[start : start + 5]) for start in range(0, len(order), 5)}
     assert all(abs(turn.index(f"ours {pair}") - turn.index(f"theirs {pair}")) == 1 for turn in turns for pair in "ab")
     assert len(turns) > 12, "of the 24 orders that are left, most come about"

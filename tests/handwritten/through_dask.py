@@ -115,6 +115,7 @@ class Remote:
         from distributed import Queue
 
         self.name = f"dask {mode}"
+        self.steps = setting.steps
         self._cluster = cluster
         setting.folder.mkdir(exist_ok=True)
         address = setting.folder / f"{mode}.socket"
