@@ -2,7 +2,7 @@
 # requires-python = ">=3.11,<3.13"
 # dependencies = ["mindspore~=2.10.0", "numpy<2", "safetensors"]
 # ///
-"""MindSpore on the CPU: eager (PyNative) with ``value_and_grad`` and ``nn.SGD``, and the same step compiled."""
+"""MindSpore on the CPU: eager (PyNative) with ``value_and_grad`` and SGD, and the same step compiled."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class MindSpore(Backend):
     """MindSpore; a data set is two tensors, or samples for the loader; losses are one tensor or a list of them."""
 
     modes = {
-        "pynative": "eager: value_and_grad and nn.SGD, one step at a time",
-        "graph": "jit: gather, forward, backward and nn.SGD compiled together, in a compiled loop over the steps",
+        "pynative": "eager: value_and_grad and nn.Momentum or nn.SGD, one step at a time",
+        "graph": "jit: gather, forward, backward and optimizer compiled together, in a compiled loop over the steps",
     }
     devices = ("cpu",)
     launcher = (
@@ -117,17 +117,10 @@ class MindSpore(Backend):
         ms.device_context.cpu.op_tuning.threads_num(processors if mode == "graph" else max(1, processors - 2))
 
         # SequentialCell names the parameters of layer i "i.weight" and "i.bias": the canonical names.
-        # nn.SGD leaves weight decay off names that contain "gamma" or "beta"; these never do.
         self.network = nn.SequentialCell(*[_cell(layer) for layer in model.layers])
         for parameter in self.network.trainable_params():
             parameter.set_data(Tensor(np.array(parameters[parameter.name])))
-        self.optimizer = nn.SGD(
-            self.network.trainable_params(),
-            learning_rate=sgd.learning_rate,
-            momentum=sgd.momentum,
-            weight_decay=sgd.weight_decay,
-            nesterov=sgd.nesterov and sgd.momentum > 0,  # nn.SGD refuses nesterov with momentum 0, where it is void
-        )
+        self.optimizer = _optimizer(self.network.trainable_params(), sgd)
         self.loss = _loss(loss)
         self.updates: dict[float, Callable[..., Any]] = {}
         self.forward = ms.jit(self.network.construct) if mode == "graph" else self.network
@@ -227,6 +220,15 @@ def _cell(layer: Layer) -> Any:
         case Tanh():
             return nn.Tanh()
     raise Unavailable(f"the MindSpore backend has no {type(layer).__name__} layer")
+
+
+def _optimizer(parameters: Any, sgd: SGD) -> Any:
+    # Both leave weight decay off names that contain "gamma" or "beta"; the canonical names never do.
+    common = {"learning_rate": sgd.learning_rate, "momentum": sgd.momentum, "weight_decay": sgd.weight_decay}
+    if sgd.nesterov and sgd.momentum > 0:  # with momentum 0 it is void, and nn.SGD refuses it
+        return nn.SGD(parameters, nesterov=True, **common)
+    # The kernel of nn.SGD goes through one array more for each parameter; on the CPU, this one ignores use_nesterov.
+    return nn.Momentum(parameters, **common)
 
 
 def _loss(name: Loss) -> Any:
