@@ -146,7 +146,7 @@ def run_rounds(
 ) -> list[Comparison]:
     """Run the rounds of one framework and model, and then more with those modes whose intervals are still wide.
 
-    Prints the ratios when it is done, and also those that there are when it is interrupted.
+    Prints the ratios when it is done, and also those that there are when it is interrupted or a process fails.
     """
     random = np.random.default_rng()
     modes = list(environments.find(framework).modes)
@@ -163,7 +163,7 @@ def run_rounds(
                     measured = run_through_dask(framework, modes, own, arguments.turns, random, cluster)
                 else:
                     measured = run_round(framework, modes, planned, own, arguments.turns, random)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, WorkerError, LoopFailed):
             tell(compare(framework, setting.model, samples), console)
             raise
         for name, rates_ in measured.items():

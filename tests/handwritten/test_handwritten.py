@@ -174,8 +174,9 @@ def test_who_is_compared_is_neighbour_in_time() -> None:
     assert len(turns) > 12, "of the 24 orders that are left, most come about"
 
 
-def test_an_interrupted_command_tells_the_ratios_that_it_has(
-    tmp_path: Path, materials: Materials, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", [KeyboardInterrupt, LoopFailed])
+def test_a_command_that_is_cut_short_tells_the_ratios_that_it_has(
+    tmp_path: Path, materials: Materials, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
 ) -> None:
     rounds = iter(
         [
@@ -188,13 +189,13 @@ def test_an_interrupted_command_tells_the_ratios_that_it_has(
         try:
             return next(rounds)
         except StopIteration:
-            raise KeyboardInterrupt from None
+            raise end from None
 
     monkeypatch.setattr(overhead, "run_round", run_round)
     printed = StringIO()
     console = Console(file=printed, width=120)
     setting = Setting("mlp", materials, Path("python"), 1, STEPS, tmp_path / "jax-mlp")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(end):
         overhead.run_rounds("jax", setting, argparse.Namespace(rounds=5, turns=2), None, console)
     assert printed.getvalue().startswith("mlp jax jit / expert: 1.000 (0.88")
 
