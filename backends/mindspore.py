@@ -45,7 +45,7 @@ class MindSpore(Backend):
     """MindSpore; a data set is two tensors, or samples for the loader; losses are one tensor or a list of them."""
 
     modes = {
-        "pynative": "eager: value_and_grad and nn.Momentum or nn.SGD, one step at a time",
+        "pynative": "eager: value_and_grad and nn.Momentum (nn.SGD with Nesterov), one step at a time",
         "graph": "jit: gather, forward, backward and optimizer compiled together, in a compiled loop over the steps",
     }
     devices = ("cpu",)
