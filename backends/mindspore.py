@@ -38,6 +38,8 @@ from backends.contract import (
     Unavailable,
 )
 
+A_DAY = "86400"  # seconds
+
 PREDICT_ROWS = 1000  # bounds the memory of predict: the activations of a whole test set may be gigabytes
 
 
@@ -199,8 +201,10 @@ class MindSpore(Backend):
 
 def _init_communication() -> None:
     """Make the group of all replicas, as msrun has put it into the environment; raises RuntimeError."""
-    # A worker that waits for its turn is stopped: after half a minute the heartbeat would take it for dead and end it.
-    os.environ["MS_DISABLE_HEARTBEAT"] = "1"
+    # A worker that waits for its turn is stopped: after half a minute the scheduler would take it for dead and end all.
+    # Without any heartbeat (MS_DISABLE_HEARTBEAT), closing its connection can end init() with a segmentation fault.
+    os.environ["MS_NODE_TIMEOUT"] = A_DAY
+    os.environ["MS_RECEIVE_MSG_TIMEOUT"] = A_DAY
     communication.init()
 
 

@@ -28,6 +28,9 @@ DOOR = "replicas"
 PATIENCE = 0.1
 """Seconds between two looks at whether the launcher is still there."""
 
+LAST_WORDS = 3.0
+"""Seconds that the launcher has to write into the log why a replica has ended: msrun looks once a second."""
+
 Message = list[bytes]
 """A reply: its header, and its arrays."""
 
@@ -38,7 +41,7 @@ def relay(channel: Connection, script: str, replicas: int, coordinator: str, bac
     ``backend`` and ``coordinator`` are for a further process that a launcher may need (``Backend.coordinator``).
     """
     try:
-        members = _launched([script, DOOR, coordinator, backend], replicas, launcher)
+        process, members = _launched([script, DOOR, coordinator, backend], replicas, launcher)
     except OSError as error:
         _send(channel, [_json({"failed": f"{launcher[0]}: {error.strerror or error}"})])
         return
@@ -56,13 +59,15 @@ def relay(channel: Connection, script: str, replicas: int, coordinator: str, bac
             return
         more = True
         while more:
-            reply = _as_one(do, _replies(members))
+            reply = _as_one(do, _replies(members, process))
             _send(channel, reply)
             more = json.loads(reply[0]).get("more", False)
 
 
-def _launched(script: list[str], replicas: int, launcher: list[str]) -> list[Connection]:
-    """Have the launcher start the replicas, and return their connections; raises OSError if it does not."""
+def _launched(
+    script: list[str], replicas: int, launcher: list[str]
+) -> tuple[subprocess.Popen[bytes], list[Connection]]:
+    """Have the launcher start the replicas; return it and their connections; raises OSError if it does not."""
     command = [part.format(python=sys.executable, replicas=replicas, port=_free_port()) for part in launcher]
     # Launchers look for the interpreter on the path, and its option -P, which WorkerProcess explains, ends with them.
     path = f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', os.defpath)}"
@@ -71,7 +76,7 @@ def _launched(script: list[str], replicas: int, launcher: list[str]) -> list[Con
         door.bind(DOOR)
         door.listen(replicas)
         process = subprocess.Popen([*command, *script], env=environment, preexec_fn=die_with_parent)
-        return _admitted(door, process, replicas)
+        return process, _admitted(door, process, replicas)
 
 
 def _placed(members: Sequence[Connection]) -> list[dict[str, Any]]:
@@ -149,7 +154,7 @@ def _admitted(door: socket.socket, process: subprocess.Popen[bytes], replicas: i
     return members
 
 
-def _replies(members: Sequence[Connection]) -> list[Message]:
+def _replies(members: Sequence[Connection], launcher: subprocess.Popen[bytes]) -> list[Message]:
     """The reply of every replica; of the first one alone that has failed: the others may wait for it for ever."""
     found: dict[Connection, Message] = {}
     while len(found) < len(members):
@@ -161,6 +166,8 @@ def _replies(members: Sequence[Connection]) -> list[Message]:
                 found[member] = [header, *(member.recv_bytes() for _ in range(values["arrays"]))]
             except (EOFError, OSError):
                 text = f"replica {members.index(member)} of {len(members)} ended before it answered"
+                with suppress(subprocess.TimeoutExpired):
+                    launcher.wait(LAST_WORDS)
                 return [[_json({"failed": text})]]
             if "failed" in values:
                 return [found[member]]

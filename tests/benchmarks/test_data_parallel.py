@@ -49,13 +49,19 @@ def rows(results: Path) -> pd.DataFrame:
     return Store(results).runs()
 
 
+def told(results: Path) -> str:
+    """Why rows are not ok, and the ends of all logs: a framework that ends a replica says why there alone."""
+    logs = [path.read_text(errors="replace")[-3000:] for path in sorted((results / "logs").glob("*.log"))]
+    return "\n".join([*rows(results)["reason"], *logs])
+
+
 @pytest.mark.parametrize("framework", ["jax", "mindspore", "pytorch"])
 def test_losses_are_those_of_one_device_by_the_ladder_also_where_batches_do_not_divide(
     results: Path, interpreters: Interpreters, framework: str
 ) -> None:
     code = run(results, interpreters, framework, overrides={**UNEVEN, "replicas": 2})
     table = rows(results)
-    assert code == OK, list(table["reason"])
+    assert code == OK, told(results)
     assert list(table["status"]) == ["ok", "ok"], "both modes"
     assert list(table["replicas"]) == [2, 2]
     assert [settings["replicas"] for settings in table["settings"]] == [2, 2], "as the framework says"
@@ -65,7 +71,7 @@ def test_losses_are_those_of_one_device_by_the_ladder_also_where_batches_do_not_
 @pytest.mark.parametrize("framework", ["jax", "mindspore", "pytorch"])
 def test_batches_of_a_loader_are_shared_too(results: Path, interpreters: Interpreters, framework: str) -> None:
     code = run(results, interpreters, framework, overrides={**UNEVEN, "epochs": 1, "replicas": 2, "input": "loader"})
-    assert code == OK, list(rows(results)["reason"])
+    assert code == OK, told(results)
 
 
 def test_replicas_that_wait_long_for_their_turn_are_not_taken_for_dead(
@@ -190,7 +196,7 @@ def test_a_backend_without_replicas_is_unavailable_in_its_own_words(results: Pat
 def test_a_sweep_over_replicas_shows_how_it_scales(results: Path, interpreters: Interpreters) -> None:
     overrides = {"epochs": 1}
     code = run(results, interpreters, "jax", turns=2, sweeps=["replicas=1,2"], modes=["jit"], overrides=overrides)
-    assert code == OK
+    assert code == OK, told(results)
     assert list(rows(results)["replicas"]) == [1, 2]
     shown = (results.parent / "console.txt").read_text()
     assert "one round has no interval" in shown.replace("\n", " ")

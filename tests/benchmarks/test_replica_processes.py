@@ -144,6 +144,19 @@ def test_a_replica_that_dies_fails_the_run_and_none_stays(start: Start, dying: i
     assert gone(pids)
 
 
+def test_what_the_launcher_says_of_a_dead_replica_is_in_the_log(start: Start, tmp_path: Path) -> None:
+    """As msrun does, which looks once a second: it is the only one to know by which signal it ended."""
+    watching = LAUNCH.replace(
+        "[child.wait() for child in children]", "import time; children[1].wait(); time.sleep(1); print('it said', 9)"
+    )
+    launcher = f"launcher = ('{{python}}', '-c', {watching!r}, '{{replicas}}')"
+    worker = start(f"{launcher}\ndef describe(self):\n    os._exit(9) if self.place else time.sleep(600)")
+    with pytest.raises(WorkerError, match="of 2 ended before it answered"):
+        worker.ask("describe")
+    worker.kill()
+    assert "it said 9" in (tmp_path / "log").read_text()
+
+
 def test_a_replica_that_dies_while_nothing_is_asked_is_seen_by_the_next_request(start: Start) -> None:
     worker = start("")
     worker.pause()
