@@ -107,8 +107,15 @@ class PyTorch(Backend):
         own = np.array_split(batches, self.replicas, axis=1)[self.rank]
         # DistributedDataParallel takes the plain mean of the gradients, and the shares may differ by a sample.
         weight = own.shape[1] * self.replicas / batches.shape[1]
-        loaded = self._loader(data, own) if self.input == "loader" else self._batches(data, own)
-        losses = [self._step(weight, *batch) for batch in loaded]
+        if self.input == "loader":
+            losses = [self._step(weight, *batch) for batch in self._loader(data, own)]
+        else:
+            features, labels = data
+            # index_select copies whole samples; features[rows] goes through the general kernel for indexing.
+            losses = [
+                self._step(weight, features.index_select(0, rows), labels.index_select(0, rows))
+                for rows in torch.from_numpy(own).to(self.device)
+            ]
         return torch.stack(losses) if self.device.type == "cuda" else torch.tensor(losses)
 
     def _step(self, weight: float, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | float:
@@ -124,13 +131,6 @@ class PyTorch(Backend):
         loss.backward()
         self.optimizer.step()
         return loss.detach() if self.device.type == "cuda" else loss.item()
-
-    def _batches(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> Iterator[Any]:
-        """Gather each batch where the data are."""
-        features, labels = data
-        for batch in torch.from_numpy(batches).to(self.device):
-            # index_select copies whole samples; features[batch] goes through the general kernel for indexing.
-            yield features.index_select(0, batch), labels.index_select(0, batch)
 
     def _loader(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> Iterator[Any]:
         """Load in this process: for tensors in memory, sending a batch from another one costs more than making it."""
