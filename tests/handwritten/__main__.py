@@ -10,6 +10,7 @@ below a Dask worker instead, as a cluster has it, which has to be as fast.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from collections import defaultdict
@@ -31,7 +32,7 @@ from benchmarks import experiment as experiments
 from benchmarks import machine
 from benchmarks.errors import InputError
 from benchmarks.materials import Materials, draw, prepare_data
-from benchmarks.session import REPEATS, TURNS
+from benchmarks.session import REPEATS
 from benchmarks.timing import LONGEST_CALL
 from benchmarks.worker_process import WorkerError
 from results.statistics import CONFIDENCE, Ratio, ratio
@@ -47,6 +48,9 @@ LEAST_OF_EXPERT, LEAST_OF_TUTORIAL = 0.98, 2.0
 
 STEPS_OF_A_TUTORIAL = 5
 """Steps of a call of its loop, which takes up to a tenth of a second for each of them."""
+
+TURNS = 40
+"""Twice as many as in a bench: adjacent windows differ by a sixth on a busy machine, and a percent is to be told."""
 
 MOST, NARROW = 5, 0.04
 """Up to so many times the rounds are run for a mode whose ratio has an interval that is wider than this."""
@@ -323,7 +327,8 @@ def show(comparisons: list[Comparison], console: Console) -> None:
 
 def written(found: Ratio) -> str:
     """Three decimals, as 0.98 is to be told from 1."""
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+    interval = "one round has no interval" if math.isnan(found.low) else f"{found.low:.3f} to {found.high:.3f}"
+    return f"{found.value:.3f} ({interval})"
 
 
 def fail(message: str, code: int) -> int:
