@@ -52,6 +52,9 @@ STEPS_OF_A_TUTORIAL = 5
 TURNS = 40
 """Twice as many as in a bench: adjacent windows differ by a sixth on a busy machine, and a percent is to be told."""
 
+SAME_LOSS = 1e-4
+"""Relative, after one call from the same weights with the same batches; rounding made 1.1e-7 at most, in any mode."""
+
 MOST, NARROW = 5, 0.04
 """Up to so many times the rounds are run for a mode whose ratio has an interval that is wider than this."""
 
@@ -108,7 +111,12 @@ def parse() -> argparse.Namespace:
         default=REPEATS,
         help="rounds of fresh processes, more where they differ much: %(default)s",
     )
-    parser.add_argument("--turns", type=int, default=TURNS, help="windows of each process in a round: %(default)s")
+    parser.add_argument(
+        "--turns",
+        type=int,
+        default=TURNS,
+        help="windows of each process in a round: %(default)s, fewer where they take long",
+    )
     parser.add_argument(
         "--threads", type=int, default=machine.default_threads(), help="threads of each process: %(default)s"
     )
@@ -245,18 +253,31 @@ def take_turns(
             contestant = start()
             stack.callback(contestant.close)
             contestants.append(contestant)
+        losses = []
         for contestant in contestants:
-            contestant.prepare()
+            losses.append(contestant.prepare())
             contestant.pause()
+        check_same_work(contestants, losses)
         processors = machine.processors_for(setting.threads)
         measured = rates(contestants, turns, processors, random)
     return {contestant.name: measured[:, index] for index, contestant in enumerate(contestants)}
 
 
+def check_same_work(contestants: Sequence[Contestant], losses: Sequence[float]) -> None:
+    """Compare the losses after the first call of those that are compared; raises LoopFailed where they differ."""
+    for first in range(0, len(contestants) - 1, 2):
+        (ours, loss), (theirs, other) = zip(contestants[first : first + 2], losses[first : first + 2], strict=True)
+        if not math.isclose(loss, other, rel_tol=SAME_LOSS):
+            raise LoopFailed(
+                f"{theirs.name}: its loss after {theirs.steps} steps is {other:.6g}, that of {ours.name} {loss:.6g}; "
+                "they have not done the same work"
+            )
+
+
 def compare(framework: str, model: str, samples: Mapping[str, Sequence[NDArray[np.float64]]]) -> list[Comparison]:
     """Compare each mode with what took turns with it; ``samples`` per second ``[turns]`` of each round.
 
-    Who has fewer rounds was there in the first ones.
+    NaN are the turns that were not taken. Who has fewer rounds was there in the first ones.
     """
     comparisons = []
     for mode in environments.find(framework).modes:
@@ -269,7 +290,7 @@ def compare(framework: str, model: str, samples: Mapping[str, Sequence[NDArray[n
             if name in samples:
                 pairs = list(zip(samples[f"lockstep {mode}"], samples[name], strict=False))
                 ours, theirs = (np.stack(side) for side in zip(*pairs, strict=True))
-                medians = float(np.median(ours)), float(np.median(theirs))
+                medians = float(np.nanmedian(ours)), float(np.nanmedian(theirs))
                 found = ratio(np.log(ours / theirs))
                 comparisons.append(Comparison(framework, model, mode, opponent, *medians, found))
     return comparisons

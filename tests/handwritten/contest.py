@@ -33,12 +33,18 @@ LEAD_IN = 4
 WARM_UP = 3
 """Calls, before the length of a window is decided and after."""
 
+ENOUGH_TIMED = 20.0
+"""Seconds of windows of two that are compared, after which they take no further turn in a round.
+
+A mode whose window takes seconds averages over as much noise in a few of them as others do in all their turns.
+"""
+
 BUDGET = 600.0
 """Seconds that a worker of lockstep may take for all its answers."""
 
 
 class LoopFailed(Exception):
-    """A process of a loop ended before it answered, or trained another model; the message says which and where."""
+    """A process of a loop ended before it answered, or did other work; the message says which and where."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,11 @@ class Contestant(Protocol):
     steps: int
     """Of a call."""
 
-    def prepare(self) -> None:
-        """Wait until it can train; the constructor has only started it, so that all can start together."""
+    def prepare(self) -> float:
+        """Wait until it can train, and train one call; return its last loss.
+
+        The constructor has only started it, so that all can start together.
+        """
 
     def train(self, calls: int) -> float:
         """Train so many calls; return the seconds that this took."""
@@ -88,6 +97,7 @@ class Worker:
         """Start the process."""
         self.name = f"lockstep {mode}"
         self.steps = setting.steps
+        self.loss = math.nan
         self._setting, self._backend, self._mode = setting, backend, mode
         self._start = 0
         folder = setting.folder / f"lockstep-{mode}"
@@ -97,8 +107,8 @@ class Worker:
         self._process = WorkerProcess(setting.python, folder, log, environment, processors, BUDGET)
         self.pid = self._process.pid
 
-    def prepare(self) -> None:
-        """Import, load, and put the data on the device."""
+    def prepare(self) -> float:
+        """Import, load, put the data on the device, and train one call; return its last loss."""
         self._process.hello()
         self._process.ask("import", file=str(self._backend.path))
         materials, data = self._setting.materials, self._setting.materials.data
@@ -107,6 +117,8 @@ class Worker:
         files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
         self._process.ask("put", name="train", chunk=data.sizes["train"], **files)
         self._process.ask("order", batches=str(materials.batches), last_batches=str(materials.last_batches))
+        self.train(1)
+        return self.loss
 
     def train(self, calls: int) -> float:
         """Train so many calls; return the seconds that this took."""
@@ -120,7 +132,8 @@ class Worker:
         """Train windows of so many calls; return the seconds of the last one, from message to message."""
         start = self._start
         self._start += sum(windows) * self.steps
-        *_, window, _ = self._process.answers("train", start=start, steps=self.steps, windows=windows)
+        *_, window, done = self._process.answers("train", start=start, steps=self.steps, windows=windows)
+        self.loss = float(done.arrays[0][-1])
         return window.seconds
 
     def pause(self) -> None:
@@ -147,9 +160,10 @@ class Loop:
         self._log = setting.folder / f"{script}-{mode}.log"
         folder = setting.folder / f"{script}-{mode}"
         folder.mkdir(parents=True)
-        data = setting.materials.data
         ours, theirs = os.pipe()
-        files = data.features("train"), data.labels("train")
+        materials = setting.materials
+        data, start = materials.data, (materials.parameters, materials.batches)
+        files = data.features("train"), data.labels("train"), *start
         module = f"tests.handwritten.{script}"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -169,15 +183,16 @@ class Loop:
             os.sched_setaffinity(self._process.pid, machine.processors_for(setting.threads))
         self._expected = setting.materials.parameter_count
 
-    def prepare(self) -> None:
-        """Wait until it is ready.
+    def prepare(self) -> float:
+        """Wait until it has trained one call; return its last loss.
 
         Raises LoopFailed if it ends before that, or if its model is not of the experiment's size.
         """
-        parameters = int(self._answer()[1])
-        if parameters != self._expected:
+        parameters, loss = self._answer()
+        if int(parameters) != self._expected:
             self.close()
             raise LoopFailed(f"{self.name}: {parameters} parameters, not {self._expected}")
+        return float(loss)
 
     def train(self, calls: int) -> float:
         """Train so many calls; return the seconds that it took by its own clock."""
@@ -225,18 +240,24 @@ def rates(
 ) -> NDArray[np.float64]:
     """Let each contestant have one window per turn, in a fresh random order: steps per second ``[turns, contestants]``.
 
+    NaN stands for the turns that slow ones do not take, because their windows were long enough before.
     All must be paused; exactly one runs at any time, with its threads bound to processors as in a bench. The first two
     of ``contestants``, the next two and so on stay neighbours in every turn: they are compared, and a machine that is
     shared may be half as fast a moment later.
     """
     calls = _longest_of_neighbours([_calls_of_a_window(contestant, processors) for contestant in contestants])
-    result = np.empty((turns, len(contestants)))
+    result = np.full((turns, len(contestants)), np.nan)
+    timed = np.zeros(math.ceil(len(contestants) / 2))
     for turn in range(turns):
+        enough = timed >= ENOUGH_TIMED
         for index in _neighbours_together(len(contestants), random):
+            if enough[index // 2]:
+                continue
             contestant = contestants[index]
             contestant.resume()
             seconds = contestant.window(math.ceil(calls[index] / LEAD_IN), calls[index])
             result[turn, index] = calls[index] * contestant.steps / seconds
+            timed[index // 2] += seconds
             contestant.pause()
     return result
 

@@ -6,7 +6,6 @@ as a whole it is the jitted step again, after ten times its compilation. Who has
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -14,8 +13,9 @@ import numpy as np
 import optax
 from flax import linen as nn
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
-from tests.handwritten.turns import asked, draw_batches, take_turns
+from tests.handwritten.turns import asked, batches_of, take_turns
 
 job = asked()
 features = jax.device_put(np.ascontiguousarray(np.load(job.features).transpose(0, 2, 3, 1)))  # NHWC, as flax has it
@@ -68,7 +68,19 @@ def many_steps(weights: Any, state: Any, features: jax.Array, labels: jax.Array,
 jit_step = jax.jit(step, donate_argnums=(0, 1))
 jit_many_steps = jax.jit(many_steps, donate_argnums=(0, 1))
 
-weights = model.init(jax.random.key(0), features[:1])
+given = load_file(job.weights)
+if job.model == "mlp":
+    layers = {"Dense_0": "1", "Dense_1": "3", "Dense_2": "5"}
+    kernels = {name: given[f"{number}.weight"].T for name, number in layers.items()}
+else:
+    layers = {"Conv_0": "0", "Conv_1": "3", "Dense_0": "7"}
+    # PyTorch flattens channels, height, width, flax height, width, channels: as if Dense were a convolution of 2 x 2.
+    given["7.weight"] = given["7.weight"].reshape(10, 32, 2, 2)
+    kernels = {name: given[f"{number}.weight"].transpose(2, 3, 1, 0) for name, number in layers.items()}
+    kernels["Dense_0"] = kernels["Dense_0"].reshape(128, 10)
+weights = jax.device_put(
+    {"params": {name: {"kernel": kernels[name], "bias": given[f"{layers[name]}.bias"]} for name in layers}}
+)
 state = optimizer.init(weights)
 
 
@@ -91,7 +103,7 @@ def synchronize(loss: jax.Array) -> float:
 take_turns(
     channel=job.channel,
     parameters=sum(leaf.size for leaf in jax.tree.leaves(weights)),
-    draw=partial(draw_batches, len(labels), job.steps),
+    calls=batches_of(job.order, job.steps),
     train=train,
     synchronize=synchronize,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from typing import Any
 
 import mindspore as ms
@@ -11,7 +10,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from numpy.typing import NDArray
 
-from tests.handwritten.turns import asked, draw_batches, take_turns
+from tests.handwritten.turns import asked, batches_of, take_turns
 
 job = asked()
 if job.model == "cnn":
@@ -47,6 +46,7 @@ else:
     )
     optimizer = nn.Momentum(model.trainable_params(), learning_rate=0.1, momentum=0.5)
 
+ms.load_param_into_net(model, ms.load_checkpoint(job.weights, format="safetensors"), strict_load=True)
 model.set_train()
 cross_entropy = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
 
@@ -93,7 +93,7 @@ def synchronize(loss: Any) -> float:
 take_turns(
     channel=job.channel,
     parameters=sum(parameter.size for parameter in optimizer.parameters),
-    draw=partial(draw_batches, len(labels), job.steps),
+    calls=batches_of(job.order, job.steps),
     train=train,
     synchronize=synchronize,
 )

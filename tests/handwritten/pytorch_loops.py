@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-from tests.handwritten.turns import asked, draw_batches, take_turns
+from tests.handwritten.turns import asked, batches_of, take_turns
 
 job = asked()
 features = torch.from_numpy(np.load(job.features))
@@ -42,6 +41,8 @@ else:
     features = features.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5, fused=True)
 
+model.load_state_dict(load_file(job.weights))
+
 
 def mean_loss(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(model(images), targets)
@@ -64,7 +65,7 @@ def train(batches: NDArray[np.int64]) -> torch.Tensor:
 take_turns(
     channel=job.channel,
     parameters=sum(parameter.numel() for parameter in model.parameters()),
-    draw=partial(draw_batches, len(labels), job.steps),
+    calls=batches_of(job.order, job.steps),
     train=train,
     synchronize=torch.Tensor.item,
 )

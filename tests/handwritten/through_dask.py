@@ -136,9 +136,9 @@ class Remote:
         self._connection.send(request)
         return self._connection.recv()
 
-    def prepare(self) -> None:
-        """Wait until it can train."""
-        self._ask("prepare")
+    def prepare(self) -> float:
+        """Wait until it can train, and has trained one call; return its last loss."""
+        return float(self._ask("prepare"))
 
     def train(self, calls: int) -> float:
         """Train so many calls; return the seconds that the process above the worker took for them."""

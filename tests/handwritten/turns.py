@@ -1,9 +1,10 @@
 """The part that is common to the loops here: what they are asked for, and when it is their turn.
 
-A loop's process says "ready", with its number of parameters, on a channel of its own, because frameworks print to
-stdout. Then, for every line on stdin, a number, it trains so many times the steps that it was started with, and answers
-with the seconds that this took and the last loss. By hand, from the repository's root:
-``echo 10 | PYTHON -m tests.handwritten.pytorch_loops eager mlp 50 FEATURES.npy LABELS.npy``
+A loop's process trains a call, which compiles, and answers with its number of parameters and its last loss, on a
+channel of its own, because frameworks print to stdout. Then, for every line on stdin, a number, it trains so many calls
+of the steps that it was started with, and answers with the seconds that this took and the last loss. By hand, from the
+repository's root, with an experiment's files: ``echo 10 |
+PYTHON -m tests.handwritten.pytorch_loops eager mlp 50 FEATURES.npy LABELS.npy WEIGHTS.safetensors BATCHES.npy``
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ import ctypes
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-BATCH_SIZE = 64
 
 Batches = TypeVar("Batches")
 Handle = TypeVar("Handle")
 
 
 def asked() -> argparse.Namespace:
-    """Read the command line: which model and mode, steps per call, the data's ``.npy`` files, and the channel.
+    """Read the command line: which model and mode, steps per call, lockstep's files, and the channel.
 
     From here on the process ends with its parent, also while it is stopped (Linux only).
     """
@@ -39,16 +40,17 @@ def asked() -> argparse.Namespace:
     parser.add_argument("steps", type=int, help="steps of each call")
     parser.add_argument("features", help="float32 [n, channels, height, width], a .npy file")
     parser.add_argument("labels", help="int32 [n], a .npy file")
+    parser.add_argument("weights", help="what training starts from, in PyTorch's names and layout, a .safetensors file")
+    parser.add_argument("order", help="sample indices of all batches, int64 [steps, batch size], a .npy file")
     parser.add_argument("channel", type=int, nargs="?", default=1, help="file descriptor to answer on")
     return parser.parse_args()
 
 
-def draw_batches(samples: int, steps: int) -> NDArray[np.int64]:
-    """Cut random permutations of the samples into batches: sample indices, int64 ``[steps, batch size]``."""
-    random = np.random.default_rng()
-    per_epoch = samples // BATCH_SIZE
-    epochs = [random.permutation(samples)[: per_epoch * BATCH_SIZE] for _ in range(-(-steps // per_epoch))]
-    return np.concatenate(epochs).reshape(-1, BATCH_SIZE)[:steps]
+def batches_of(order: Path, steps: int) -> Iterator[NDArray[np.int64]]:
+    """Go through the order again and again, so many steps at a time: sample indices, int64 ``[steps, batch size]``."""
+    batches = np.load(order)
+    for start in count(step=steps):
+        yield batches[np.arange(start, start + steps) % len(batches)]
 
 
 def as_pictures(features: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -60,22 +62,21 @@ def as_pictures(features: NDArray[np.float32]) -> NDArray[np.uint8]:
 def take_turns(
     channel: int,
     parameters: int,
-    draw: Callable[[], Batches],
+    calls: Iterator[Batches],
     train: Callable[[Batches], Handle],
     synchronize: Callable[[Handle], float],
 ) -> None:
     """Answer on the channel until stdin ends.
 
-    ``train`` takes the batches of one call; ``synchronize`` waits for all work, and returns the last loss. The batches
-    are drawn before the clock starts: what is timed is the training.
+    ``calls`` gives what ``train`` takes for each of its calls, and that before the clock starts: what is timed is the
+    training. ``synchronize`` waits for all work, and returns the last loss.
     """
-    synchronize(train(draw()))  # compiles
     with open(channel, "w") as answers:
-        print("ready", parameters, file=answers, flush=True)
+        print(parameters, synchronize(train(next(calls))), file=answers, flush=True)
         for line in sys.stdin:
-            calls = [draw() for _ in range(int(line))]
+            asked_for = list(islice(calls, int(line)))
             begin = time.perf_counter()
-            for batches in calls:
+            for batches in asked_for:
                 handle = train(batches)
             loss = synchronize(handle)
             print(time.perf_counter() - begin, loss, file=answers, flush=True)

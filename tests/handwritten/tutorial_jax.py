@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import jax
@@ -81,7 +82,7 @@ def train(count: int) -> jax.Array:
 take_turns(
     channel=job.channel,
     parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-    draw=lambda: job.steps,
+    calls=repeat(job.steps),
     train=train,
     synchronize=lambda loss: jax.block_until_ready((state, loss))[1].item(),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import mindspore
@@ -126,7 +127,7 @@ def train(count: int) -> Any:
 take_turns(
     channel=job.channel,
     parameters=sum(parameter.size for parameter in optimizer.parameters),
-    draw=lambda: job.steps,
+    calls=repeat(job.steps),
     train=train,
     synchronize=lambda loss: float(loss.asnumpy()),
 )

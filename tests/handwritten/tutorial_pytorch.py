@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -102,7 +103,7 @@ def train(count: int) -> torch.Tensor:
 take_turns(
     channel=job.channel,
     parameters=sum(parameter.numel() for parameter in model.parameters()),
-    draw=lambda: job.steps,
+    calls=repeat(job.steps),
     train=train,
     synchronize=torch.Tensor.item,
 )
