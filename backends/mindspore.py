@@ -126,7 +126,7 @@ class MindSpore(Backend):
         self.loss = _loss(loss)
         self.updates: dict[float, Callable[..., Any]] = {}
         self.forward = ms.jit(self.network.construct) if mode == "graph" else self.network
-        self.loops: dict[tuple[Callable[..., Any], int], Callable[..., Any]] = {}
+        self.loops: dict[Callable[..., Any], Callable[..., Any]] = {}
 
     def _join(self) -> None:
         """Find the other replicas; raises Unavailable."""
@@ -154,29 +154,24 @@ class MindSpore(Backend):
             return self._train_loaded(update, _pipeline(data, own), own)
         features, labels = data
         indices = own.astype(np.int32)
+        if self.mode == "graph":
+            return self._loop(update)(features, labels, Tensor(indices))
         step = _gathering(update)
-        if self.mode == "pynative":
-            return [step(features, labels, Tensor(row)) for row in indices]
-        size = indices.shape[1]
-        if (update, size) not in self.loops:
-            self.loops[update, size] = _compiled_loop(step, batches=Tensor(shape=[None, size], dtype=ms.int32))
-        return self.loops[update, size](features, labels, Tensor(indices))
+        return [step(features, labels, Tensor(row)) for row in indices]
 
     def _train_loaded(self, update: Callable[..., Any], pipeline: Any, batches: NDArray[np.int64]) -> Any:
         if self.mode == "pynative":
             return [update(*batch) for batch in pipeline.create_tuple_iterator(num_epochs=1)]
         # The compiled loop needs its batches before it begins: the pipeline stacks them to [steps, batch size, ...].
         # A compiled step per batch would do without, but dispatching it takes many times as long as the step.
-        steps, size = batches.shape
+        steps = len(batches)
         ((features, labels),) = pipeline.batch(steps, num_parallel_workers=1).create_tuple_iterator(num_epochs=1)
-        if (update, size) not in self.loops:
-            self.loops[update, size] = _compiled_loop(
-                _gathering(update),
-                features=Tensor(shape=[None, *features.shape[1:]], dtype=features.dtype),
-                labels=Tensor(shape=[None, *labels.shape[1:]], dtype=labels.dtype),
-                batches=Tensor(shape=[None], dtype=ms.int32),
-            )
-        return self.loops[update, size](features, labels, Tensor(np.arange(steps, dtype=np.int32)))
+        return self._loop(update)(features, labels, Tensor(np.arange(steps, dtype=np.int32)))
+
+    def _loop(self, update: Callable[..., Any]) -> Callable[..., Any]:
+        if update not in self.loops:
+            self.loops[update] = _compiled_loop(_gathering(update))
+        return self.loops[update]
 
     def synchronize(self, handle: Any) -> NDArray[np.float32]:
         """Wait by reading every parameter and every loss: mindspore.runtime.synchronize does nothing on the CPU."""
@@ -300,21 +295,21 @@ def _gathering(update: Callable[..., Any]) -> Callable[..., Any]:
     return step
 
 
-def _compiled_loop(step: Callable[..., Any], **growing: Any) -> Callable[..., Any]:
-    """Compile a loop over the rows of ``batches``; what is ``growing`` may have any length without a new compilation.
+def _compiled_loop(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a loop over the rows of ``batches``, anew for every number of steps and every batch size.
 
-    A row is the indices of a batch's samples, or the index of the batch where ``features`` are stacked batches.
+    A row is the indices of a batch's samples, or the index of the batch where ``features`` are stacked batches. One
+    loop for any number of steps (``enable_dynamic``) would find out the shapes of every step while it runs.
     """
 
-    @ms.enable_dynamic(**growing)
     @ms.jit
     def loop(features: Any, labels: Any, batches: Any) -> Any:
-        steps = ops.shape(batches)[0]
+        steps = len(batches)
         losses = ops.zeros((steps,), ms.float32)
         i = Tensor(0, ms.int32)
         while i < steps:
             value = step(features, labels, ops.gather(batches, i, 0))
-            losses = ops.tensor_scatter_elements(losses, ops.reshape(i, (1,)), ops.reshape(value, (1,)))
+            losses = ops.scatter_update(losses, i, value)
             i = i + 1
         return losses
 
