@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from io import StringIO
+from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from backends import environments
 from backends.environments import Interpreters
+from benchmarks import machine
 from tests.conformance.__main__ import show
-from tests.conformance.kit import Kit
+from tests.conformance.cases import EXAMPLES, STEPS, write
+from tests.conformance.kit import Kit, judged
+from tests.conformance.recording import Target, load, order, put, worker
 
 MODES = [(name, mode) for name in environments.names() if name != "reference" for mode in environments.find(name).modes]
 
@@ -27,3 +32,19 @@ def test_a_framework_passes_the_kit(kit: Kit, interpreters: Interpreters, name: 
     listing = StringIO()
     show(f"{name} {mode}", report, Console(file=listing, width=140))
     assert report.holds, listing.getvalue()
+
+
+@pytest.mark.parametrize(("name", "mode"), MODES)
+def test_calls_that_are_under_way_together_have_losses_of_their_own(
+    tmp_path: Path, interpreters: Interpreters, name: str, mode: str
+) -> None:
+    """A timed window asks for all of its calls before it synchronizes the first."""
+    backend = environments.find(name)
+    files = write(EXAMPLES[0], tmp_path / "example")
+    target = Target(backend.path, interpreters.path(backend), mode, "cpu", tuple(machine.physical_cores()))
+    with worker(target, tmp_path / "worker") as process:
+        load(process, files, target, "cpu")
+        put(process, files, "train", len(files.case.features))
+        order(process, files)
+        (losses,) = process.ask("train", start=0, steps=2, windows=[STEPS // 2]).arrays
+    np.testing.assert_allclose(losses, judged(files).losses.values[:STEPS], rtol=1e-4)

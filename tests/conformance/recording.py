@@ -204,7 +204,7 @@ def _prepare(process: WorkerProcess, files: Files, target: Target, recording: Re
     recording.doing = "put"
     put(process, files, "train", len(files.case.features))
     put(process, files, "test", TEST_CHUNK)
-    process.ask("order", **_order(files))
+    order(process, files)
     recording.doing = "predict"
     _keep_outputs(process, files, recording, "outputs")
     _keep_outputs(process, files, recording, "outputs again")
@@ -239,8 +239,9 @@ def put(process: WorkerProcess, files: Files, split: str, chunk: int) -> None:
     process.ask("put", name=split, chunk=chunk, **paths)
 
 
-def _order(files: Files) -> dict[str, str]:
-    return {name: str(files.folder / f"{name}.npy") for name in ("batches", "last_batches")}
+def order(process: WorkerProcess, files: Files) -> None:
+    """Ask for ``order``."""
+    process.ask("order", **{name: str(files.folder / f"{name}.npy") for name in ("batches", "last_batches")})
 
 
 def _keep_parameters(process: WorkerProcess, recording: Recording, name: str) -> None:
@@ -291,7 +292,7 @@ def time_windows(target: Target, files: Files, folder: Path) -> Timing:
     with worker(target, folder) as process:
         load(process, files, target, target.device)
         put(process, files, "train", len(files.case.features))
-        process.ask("order", **_order(files))
+        order(process, files)
         steps = 1
         while (seconds := min(sum(_window(process, steps)) for _ in range(WARM_UPS))) < WINDOW_SECONDS:
             steps = max(2 * steps, min(int(1.2 * WINDOW_SECONDS / seconds * steps), 16 * steps))
