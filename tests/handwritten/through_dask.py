@@ -30,7 +30,7 @@ from tests.handwritten.contest import ROOT, LoopFailed, Setting, Worker
 RUN = "from tests.handwritten.through_dask import main; main()"
 
 STARTING = 60.0
-"""Seconds that the scheduler may take to be there."""
+"""Seconds that the scheduler may take to be there, and then its worker."""
 
 
 @dataclass
@@ -84,6 +84,7 @@ def started(folder: Path) -> Iterator[Cluster]:
                     )
                 )
                 _wait_for(file)
+            _wait_for_worker(file)
             with connected(str(file)) as machines:
                 machines.client.run(start_contestants)
                 yield Cluster(machines, processes)
@@ -100,6 +101,17 @@ def _wait_for(file: Path, future: Any = None) -> None:
         if time.monotonic() > deadline or (future and future.done()):
             raise LoopFailed(f"Dask has not made {file.name}: see its log in {file.parent}")
         time.sleep(0.1)
+
+
+def _wait_for_worker(scheduler: Path) -> None:
+    """Wait for the worker that was started just now: a session only waits for those that are as good as there."""
+    from distributed import Client as DaskClient
+
+    try:
+        with DaskClient(scheduler_file=str(scheduler)) as client:
+            client.wait_for_workers(1, timeout=STARTING)
+    except TimeoutError:
+        raise LoopFailed(f"Dask's worker is not there: see its log in {scheduler.parent}") from None
 
 
 def start_contestants() -> None:
