@@ -257,8 +257,8 @@ def _keeping(step: Callable[..., Any]) -> Callable[..., Any]:
     """A step that shifts its loss into a donated array, for the CPU.
 
     There, an array for each loss lies in the heap between a step's memory and that of the next, which then is not the
-    same: fifty steps of a small MLP went through 9.5 MB in two of three processes, and through 7.4 MB like this. On a GPU, JAX
-    has memory of its own, and this would be one more kernel in each step.
+    same: fifty steps of a small MLP went through 9.5 MB in two of three processes, and through 7.4 MB like this. On a
+    GPU, JAX has memory of its own, and this would be one more kernel in each step.
     """
 
     def keeping_step(weights: Any, state: Any, losses: jax.Array, *inputs: Any) -> Any:
