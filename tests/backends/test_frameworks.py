@@ -19,6 +19,9 @@ from tests.conformance.recording import Target, load, order, put, worker
 
 MODES = [(name, mode) for name in environments.names() if name != "reference" for mode in environments.find(name).modes]
 
+LONG = 70
+"""Steps, more than the 64 losses that JAX's jitted step has room for before it is compiled for more."""
+
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
@@ -35,7 +38,7 @@ def test_a_framework_passes_the_kit(kit: Kit, interpreters: Interpreters, name: 
 
 
 @pytest.mark.parametrize(("name", "mode"), MODES)
-def test_calls_that_are_under_way_together_have_losses_of_their_own(
+def test_every_step_has_its_loss_in_calls_that_are_under_way_together_and_in_a_long_one(
     tmp_path: Path, interpreters: Interpreters, name: str, mode: str
 ) -> None:
     """A timed window asks for all of its calls before it synchronizes the first."""
@@ -47,4 +50,6 @@ def test_calls_that_are_under_way_together_have_losses_of_their_own(
         put(process, files, "train", len(files.case.features))
         order(process, files)
         (losses,) = process.ask("train", start=0, steps=2, windows=[STEPS // 2]).arrays
+        (of_a_long_call,) = process.ask("train", start=0, steps=LONG).arrays
+    assert of_a_long_call.shape == (LONG,)
     np.testing.assert_allclose(losses, judged(files).losses.values[:STEPS], rtol=1e-4)
