@@ -40,6 +40,8 @@ from backends.contract import (
 
 A_DAY = "86400"  # seconds
 
+FEW_PROCESSORS = 2  # not enough for PyNative's pipeline: Python, the pipeline and the kernels need three
+
 PREDICT_ROWS = 1000  # bounds the memory of predict: the activations of a whole test set may be gigabytes
 
 
@@ -81,6 +83,7 @@ class MindSpore(Backend):
             "input": "mindspore.dataset GeneratorDataset" if self.input == "loader" else "resident",
             "replicas": communication.get_group_size() if self.replicas > 1 else 1,
             "onednn_cpu_isa": _onednn_cpu_isa(),
+            "launch_blocking": self.launch_blocking,
         }
 
     def load(
@@ -113,10 +116,16 @@ class MindSpore(Backend):
         self.replicas, self.rank = replicas, 0
         if replicas > 1:
             self._join()
-        # By default the pool has a thread for every CPU of the machine, whatever the affinity mask says. PyNative keeps
-        # two more busy, Python and its pipeline: a pool that takes their processors, too, makes small models slower.
-        processors = len(os.sched_getaffinity(0))
-        ms.device_context.cpu.op_tuning.threads_num(processors if mode == "graph" else max(1, processors - 2))
+        # By default the pool has a thread for every CPU of the machine, whatever the affinity mask says.
+        pool = processors = len(os.sched_getaffinity(0))
+        self.launch_blocking = mode == "pynative" and processors <= FEW_PROCESSORS
+        if self.launch_blocking:
+            # The threads of its pipeline spin while they wait, which takes the processors from the kernels: small
+            # models took 2 to 11 times as long for a step. Python launches the kernels itself then, and waits.
+            ms.runtime.launch_blocking()
+        elif mode == "pynative":
+            pool = processors - 2  # Python and its pipeline keep two busy: a larger pool makes small models slower
+        ms.device_context.cpu.op_tuning.threads_num(pool)
 
         # SequentialCell names the parameters of layer i "i.weight" and "i.bias": the canonical names.
         self.network = nn.SequentialCell(*[_cell(layer) for layer in model.layers])

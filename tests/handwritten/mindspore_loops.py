@@ -17,9 +17,13 @@ if job.model == "cnn":
     # With AVX-512, oneDNN is asked for layouts that leave convolutions to its reference loops, over ten times slower.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 ms.set_device("CPU")
-# PyNative keeps two processors busy besides the pool of the kernels: Python's, and its pipeline's.
-processors = len(os.sched_getaffinity(0))
-ms.device_context.cpu.op_tuning.threads_num(processors if job.mode == "graph" else max(1, processors - 2))
+pool = processors = len(os.sched_getaffinity(0))
+if job.mode == "pynative" and processors <= 2:
+    # Its pipeline of threads spins while it waits, and there is no processor to spare for that.
+    ms.runtime.launch_blocking()
+elif job.mode == "pynative":
+    pool = processors - 2  # Python's, and its pipeline's
+ms.device_context.cpu.op_tuning.threads_num(pool)
 features, labels = Tensor(np.load(job.features)), Tensor(np.load(job.labels))
 
 # nn.Momentum is SGD too, and its kernel touches one array less than that of nn.SGD.
