@@ -288,7 +288,10 @@ def probe_gpu(target: Target, files: Files, folder: Path) -> tuple[str, str]:
 
 
 def time_windows(target: Target, files: Files, folder: Path) -> Timing:
-    """Time windows of N and 2N steps; nothing else should run meanwhile. Raises WorkerError as the worker does."""
+    """Time windows of N and 2N steps; nothing else should run meanwhile.
+
+    Raises WorkerError as the worker does, or if a window comes back with other losses than one for each step.
+    """
     with worker(target, folder) as process:
         load(process, files, target, target.device)
         put(process, files, "train", len(files.case.features))
@@ -312,7 +315,9 @@ def time_windows(target: Target, files: Files, folder: Path) -> Timing:
 
 def _window(process: WorkerProcess, steps: int) -> tuple[float, float]:
     """Train and synchronize, then ask for the parameters, which has to wait if ``synchronize`` has not."""
-    return process.ask("train", start=0, steps=steps).seconds, process.ask("parameters").seconds
+    answer = process.ask("train", start=0, steps=steps)
+    _losses(answer, steps)
+    return answer.seconds, process.ask("parameters").seconds
 
 
 def _busy_share(pid: int) -> float:

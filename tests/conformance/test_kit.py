@@ -267,6 +267,11 @@ def test_a_synchronize_that_does_not_wait_is_seen(check: Check, write_backend: C
     assert "synchronize" in failed(report)
 
 
+def test_losses_that_a_long_call_drops_are_missed(check: Check, write_backend: Callable[..., Path]) -> None:
+    report = check(write_backend("few", "def synchronize(self, handle):\n    return super().synchronize(handle)[-16:]"))
+    assert "synchronize returned float32 of shape (16,)" in failed(report)["synchronize"]
+
+
 @pytest.mark.usefixtures("untimed")
 def test_a_difference_between_two_processes_is_reported_and_allowed_within_rounding(
     check: Check, write_backend: Callable[..., Path]

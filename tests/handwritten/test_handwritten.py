@@ -54,7 +54,7 @@ def model_of(materials: Materials) -> str:
 
 def setting_for(framework: str, materials: Materials, folder: Path, interpreters: Interpreters) -> Setting:
     python = interpreters.path(environments.find(framework))
-    threads = min(2, len(machine.physical_cores()))  # PyNative crawls on one core
+    threads = min(2, len(machine.physical_cores()))  # the tutorial's PyNative crawls on one core
     return Setting(model_of(materials), materials, python, threads, STEPS, folder)
 
 
