@@ -53,3 +53,15 @@ def test_every_step_has_its_loss_in_calls_that_are_under_way_together_and_in_a_l
         (of_a_long_call,) = process.ask("train", start=0, steps=LONG).arrays
     assert of_a_long_call.shape == (LONG,)
     np.testing.assert_allclose(losses, judged(files).losses.values[:STEPS], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("mode", "blocking"), [("pynative", True), ("graph", False)])
+def test_mindspores_pynative_launches_without_its_pipeline_on_one_processor(
+    tmp_path: Path, interpreters: Interpreters, mode: str, blocking: bool
+) -> None:
+    backend = environments.find("mindspore")
+    files = write(EXAMPLES[0], tmp_path / "example")
+    target = Target(backend.path, interpreters.path(backend), mode, "cpu", tuple(machine.physical_cores()[-1:]))
+    with worker(target, tmp_path / "worker") as process:
+        load(process, files, target, "cpu")
+        assert process.ask("describe").values["settings"]["launch_blocking"] is blocking
