@@ -326,9 +326,13 @@ def _compiled_loop(step: Callable[..., Any], steps: int) -> Callable[..., Any]:
 
 
 def _compute_threads() -> int:
-    """Count the threads of the pool that runs the kernels: MindSpore itself can only tell what was asked for."""
+    """Count the threads that can run kernels at a time: MindSpore itself can only tell what was asked for.
+
+    The smallest pool that it makes has two, one that dispatches and one that helps; on one processor they are one.
+    """
     names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
-    return sum(name.startswith(("ActorThread_", "KernelThread_")) for name in names)
+    pool = sum(name.startswith(("ActorThread_", "KernelThread_")) for name in names)
+    return min(pool, len(os.sched_getaffinity(0)))
 
 
 def _onednn_cpu_isa() -> str:

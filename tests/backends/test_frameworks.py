@@ -55,6 +55,22 @@ def test_every_step_has_its_loss_in_calls_that_are_under_way_together_and_in_a_l
     np.testing.assert_allclose(losses, judged(files).losses.values[:STEPS], rtol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "mode"), MODES)
+def test_a_framework_on_one_processor_reports_one_thread(
+    tmp_path: Path, interpreters: Interpreters, name: str, mode: str
+) -> None:
+    """Else every sentence that compares it would end with a caution about threads."""
+    backend = environments.find(name)
+    files = write(EXAMPLES[0], tmp_path / "example")
+    target = Target(backend.path, interpreters.path(backend), mode, "cpu", tuple(machine.physical_cores()[-1:]))
+    with worker(target, tmp_path / "worker") as process:
+        load(process, files, target, "cpu")
+        put(process, files, "train", len(files.case.features))
+        order(process, files)
+        process.ask("train", start=0, steps=STEPS)
+        assert process.ask("describe").values["settings"]["threads"] == 1
+
+
 @pytest.mark.parametrize(("mode", "blocking"), [("pynative", True), ("graph", False)])
 def test_mindspores_pynative_launches_without_its_pipeline_on_one_processor(
     tmp_path: Path, interpreters: Interpreters, mode: str, blocking: bool
