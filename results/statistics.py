@@ -182,6 +182,8 @@ def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
     # A few columns are cut faster than all.
     columns = ["run", "session", "round", "together", *GROUP, "backend", "mode", "precision", "threads"]
     counting = runs.loc[(runs["status"] == "ok") & runs["comparable"].eq(True), columns]
+    # A session in which some run could not tell its threads has them as floats.
+    counting = counting.astype({"threads": "Int64"})
     kept = windows[windows["kept"].astype(bool)]
     logs = kept.assign(log_rate=np.log((kept["samples"] / kept["seconds"]).astype(float)))[["run", "turn", "log_rate"]]
     timed = counting.merge(logs, on="run").astype({"turn": int, "backend": object, "mode": object})

@@ -162,6 +162,12 @@ def test_what_differs_in_effective_settings_is_said() -> None:
     assert list(compared["note"]) == ["precision tf32 against float32, threads 2 against 3", ""]
 
 
+def test_threads_are_whole_also_beside_a_run_that_came_to_no_threads() -> None:
+    runs, windows = table_of(CELLS, DRIFT, {"jax jit": {"threads": 2}})
+    beside = pd.concat([runs, runs[:1].assign(run="s-later", status="interrupted", threads=math.nan)])
+    assert list(compare(beside, windows)["note"]) == ["threads 2 against 3", ""]
+
+
 def test_windows_that_are_not_kept_do_not_count() -> None:
     runs, windows = table_of(CELLS, DRIFT)
     windows.loc[(windows["run"].str.startswith("s-0")) & (windows["turn"] == 2), ["kept", "seconds"]] = [False, 1e-9]
