@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from io import StringIO
 from pathlib import Path
 
@@ -12,12 +14,17 @@ from rich.console import Console
 from backends import environments
 from backends.environments import Interpreters
 from benchmarks import machine
+from benchmarks.worker_process import WorkerProcess
 from tests.conformance.__main__ import show
-from tests.conformance.cases import EXAMPLES, STEPS, write
+from tests.conformance.cases import EXAMPLES, STEPS, Files, write
 from tests.conformance.kit import Kit, judged
 from tests.conformance.recording import Target, load, order, put, worker
 
 MODES = [(name, mode) for name in environments.names() if name != "reference" for mode in environments.find(name).modes]
+
+PROCESSORS = machine.physical_cores()
+
+ReadyWorker = Callable[[str, str, Sequence[int]], AbstractContextManager[WorkerProcess]]
 
 LONG = 70
 """Steps, more than the 64 losses that JAX's jitted step has room for before it is compiled for more."""
@@ -37,47 +44,51 @@ def test_a_framework_passes_the_kit(kit: Kit, interpreters: Interpreters, name: 
     assert report.holds, listing.getvalue()
 
 
+@pytest.fixture
+def example(tmp_path: Path) -> Files:
+    return write(EXAMPLES[0], tmp_path / "example")
+
+
+@pytest.fixture
+def ready_worker(tmp_path: Path, interpreters: Interpreters, example: Files) -> ReadyWorker:
+    """A worker of a framework in one of its modes, which has all that it needs to train on the example."""
+
+    @contextmanager
+    def ready(name: str, mode: str, processors: Sequence[int]) -> Iterator[WorkerProcess]:
+        backend = environments.find(name)
+        target = Target(backend.path, interpreters.path(backend), mode, "cpu", tuple(processors))
+        with worker(target, tmp_path / "worker") as process:
+            load(process, example, target, "cpu")
+            put(process, example, "train", len(example.case.features))
+            order(process, example)
+            yield process
+
+    return ready
+
+
 @pytest.mark.parametrize(("name", "mode"), MODES)
 def test_every_step_has_its_loss_in_calls_that_are_under_way_together_and_in_a_long_one(
-    tmp_path: Path, interpreters: Interpreters, name: str, mode: str
+    ready_worker: ReadyWorker, example: Files, name: str, mode: str
 ) -> None:
     """A timed window asks for all of its calls before it synchronizes the first."""
-    backend = environments.find(name)
-    files = write(EXAMPLES[0], tmp_path / "example")
-    target = Target(backend.path, interpreters.path(backend), mode, "cpu", tuple(machine.physical_cores()))
-    with worker(target, tmp_path / "worker") as process:
-        load(process, files, target, "cpu")
-        put(process, files, "train", len(files.case.features))
-        order(process, files)
+    with ready_worker(name, mode, PROCESSORS) as process:
         (losses,) = process.ask("train", start=0, steps=2, windows=[STEPS // 2]).arrays
         (of_a_long_call,) = process.ask("train", start=0, steps=LONG).arrays
     assert of_a_long_call.shape == (LONG,)
-    np.testing.assert_allclose(losses, judged(files).losses.values[:STEPS], rtol=1e-4)
+    np.testing.assert_allclose(losses, judged(example).losses.values[:STEPS], rtol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "mode"), MODES)
-def test_a_framework_on_one_processor_reports_one_thread(
-    tmp_path: Path, interpreters: Interpreters, name: str, mode: str
-) -> None:
+def test_a_framework_on_one_processor_reports_one_thread(ready_worker: ReadyWorker, name: str, mode: str) -> None:
     """Else every sentence that compares it would end with a caution about threads."""
-    backend = environments.find(name)
-    files = write(EXAMPLES[0], tmp_path / "example")
-    target = Target(backend.path, interpreters.path(backend), mode, "cpu", tuple(machine.physical_cores()[-1:]))
-    with worker(target, tmp_path / "worker") as process:
-        load(process, files, target, "cpu")
-        put(process, files, "train", len(files.case.features))
-        order(process, files)
+    with ready_worker(name, mode, PROCESSORS[-1:]) as process:
         process.ask("train", start=0, steps=STEPS)
         assert process.ask("describe").values["settings"]["threads"] == 1
 
 
 @pytest.mark.parametrize(("mode", "blocking"), [("pynative", True), ("graph", False)])
 def test_mindspores_pynative_launches_without_its_pipeline_on_one_processor(
-    tmp_path: Path, interpreters: Interpreters, mode: str, blocking: bool
+    ready_worker: ReadyWorker, mode: str, blocking: bool
 ) -> None:
-    backend = environments.find("mindspore")
-    files = write(EXAMPLES[0], tmp_path / "example")
-    target = Target(backend.path, interpreters.path(backend), mode, "cpu", tuple(machine.physical_cores()[-1:]))
-    with worker(target, tmp_path / "worker") as process:
-        load(process, files, target, "cpu")
+    with ready_worker("mindspore", mode, PROCESSORS[-1:]) as process:
         assert process.ask("describe").values["settings"]["launch_blocking"] is blocking
