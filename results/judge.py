@@ -2,13 +2,13 @@
 
 The tolerance follows the experiment. Beside the float64 reference, copies of it train in float32: from initial weights
 that are moved by one unit in the last place each, and with everything rounded to nearest, away from zero, or towards
-zero, sums by more than the rest, and the choices of max pools turned that are as close as that. Their distance from
-float64 is what float32 rounding does to this experiment, amplified by its own chaos. To repeat a computation with
-other rounding directions is Kahan's advice for finding out how much rounding matters ("How futile are mindless
-assessments of roundoff in floating-point computation?", 2006); a bias of one rounding stands for what the exponentials
-and sums of real libraries do. A contestant may be off by ``MULTIPLE`` times the largest distance, one rounding of the
-quantity itself included. TorchBench judges in the same way, by a multiple of the float32 baseline's own error against
-float64; here it is done for whole training runs.
+zero, sums by more than the rest, the losses of a batch added one after the other, and the choices of max pools turned
+that are as close as that. Their distance from float64 is what float32 rounding does to this experiment, amplified by
+its own chaos. To repeat a computation with other rounding directions is Kahan's advice for finding out how much
+rounding matters ("How futile are mindless assessments of roundoff in floating-point computation?", 2006); a bias of
+one rounding stands for what the exponentials and sums of real libraries do. A contestant may be off by ``MULTIPLE``
+times the largest distance, one rounding of the quantity itself included. TorchBench judges in the same way, by a
+multiple of the float32 baseline's own error against float64; here it is done for whole training runs.
 """
 
 from __future__ import annotations

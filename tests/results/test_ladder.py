@@ -65,6 +65,28 @@ def test_an_honest_run_climbs_every_rung(case: Case, evidence: Evidence) -> None
     assert all(rung.figure < rung.tolerance / 2 for rung in rungs[1:-1]), "honest float32 is well inside"
 
 
+def test_the_mean_over_a_large_batch_may_be_taken_by_adding_up_in_float32(case: Case) -> None:
+    """The kernels of some frameworks do; its error grows with the batch, and is no other work."""
+    generator = np.random.default_rng(7)
+    features = generator.normal(size=(6000, 6)).astype(np.float32)
+    labels = generator.integers(0, 3, 6000).astype(np.int32)
+    batches = [generator.choice(6000, 4096, replace=False) for _ in range(20)]
+    large = replace(case, features=features, labels=labels, batches=batches, steps=20)
+    training = Training(large.model, large.loss, large.sgd, large.initial, np.float32)
+    losses = []
+    for batch in batches:
+        logits = training.logits(features[batch])
+        total = np.float32(0)
+        for probability in np.exp(logits)[np.arange(4096), labels[batch]] / np.exp(logits).sum(axis=1):
+            total -= np.log(probability)
+        losses.append(total / np.float32(4096))
+        training.step(features[batch], labels[batch])
+    expected = judge(large, 60).losses
+    distance = np.abs(np.array(losses) - expected.values)
+    assert distance.max() > 1e-6, "it is told apart from an exact sum"
+    assert (distance < expected.tolerance).all()
+
+
 def nudged(values: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
     """Move one number by one unit in the last place."""
     changed = values[name].copy()
