@@ -26,6 +26,12 @@ SHOWN = "indexof(shown, datum.cell) >= 0"
 ROW_HEIGHT = 26
 """Pixels of a line per cell."""
 
+SWEEP_WIDTH = 200
+"""Pixels of each of the two charts of a sweep."""
+
+KEY_BELOW = 28
+"""Pixels below its axis at which the name of a sweep's key stands."""
+
 LOG = alt.Scale(type="log")
 
 
@@ -120,18 +126,21 @@ def phases(_: alt.Color) -> alt.TopLevelMixin:
 
 def scaling(color: alt.Color) -> alt.TopLevelMixin:
     """Throughput and achieved GFLOP/s along a sweep, with what the machine can do at most."""
-    x = alt.X("x:Q", title="value along the sweep", scale=LOG)
+    x = alt.X("x:Q", title=None, scale=alt.Scale(type="log", nice=False))
+    # The axis is named by the data: a chart's own titles are the same for every sweep.
+    key = alt.Chart(alt.NamedData("sweep")).mark_text(fontWeight="bold", dy=KEY_BELOW)
+    key = key.encode(alt.Text("min(key):N"), x=alt.value(SWEEP_WIDTH / 2), y=alt.value("height"))
     tooltip = _tooltip("cell:N", "key:N", "x:Q", "throughput:Q", "gflops:Q", "peak:Q")
 
     def curves(field: str, title: str) -> alt.Chart:
         y = alt.Y(f"{field}:Q", title=title, scale=LOG)
         lines = _lines("sweep", 1.5, point=True)
-        return lines.encode(x, y, color, **_by_mode(), tooltip=tooltip).properties(width=200)
+        return lines.encode(x, y, color, **_by_mode(), tooltip=tooltip).properties(width=SWEEP_WIDTH)
 
     peak = alt.Chart(alt.NamedData("sweep")).mark_line(color="#8C8C8C", strokeWidth=4, opacity=0.5)
     peak = peak.encode(x, alt.Y("median(peak):Q", scale=LOG))
     left, right = curves("throughput", THROUGHPUT.heading), curves("gflops", "GFLOP/s, and the machine's peak")
-    return alt.hconcat(left, alt.layer(peak, right))
+    return alt.hconcat(alt.layer(left, key), alt.layer(peak, right, key))
 
 
 def confusion(_: alt.Color) -> alt.TopLevelMixin:
