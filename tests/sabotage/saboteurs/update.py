@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from tests.sabotage.saboteurs.saboteur import CURVE, FIRST_STEP, OUTPUTS, Saboteur
+from tests.sabotage.saboteurs.saboteur import CURVE, FIRST_STEP, Saboteur
 
 
 def update_rule(name: str, description: str, caught: str, lines: str) -> Saboteur:
@@ -90,10 +90,13 @@ SABOTEURS = (
     ),
     update_rule(
         "half_velocities",
-        "velocities in float16",
-        OUTPUTS,
+        "velocities in bfloat16, the upper half of float32",
+        CURVE,
         HONEST_DECAY
-        + "v = g if old is None else (sgd.momentum * old + g).astype(np.float16).astype(np.float64)\n"
+        + "v = g\n"
+        + "if old is not None:\n"
+        + "    single = (sgd.momentum * old + g).astype(np.float32)\n"
+        + "    v = (single.view(np.uint32) & 0xFFFF0000).view(np.float32).astype(np.float64)\n"
         + HONEST_STEP,
     ),
     Saboteur(
