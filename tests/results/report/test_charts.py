@@ -69,7 +69,7 @@ def test_scaling_has_every_framework_and_the_peak(tmp_path: Path) -> None:
     store = sweep(tmp_path / "results", ["batch_size=16", "batch_size=64", "batch_size=256"])
     paths = list(pictures.draw(report.read(store.folder), tmp_path / "plots", "svg", ["scaling"]))
     assert len(paths) == 3, "one for each comparison"
-    for text in ("jax", "pytorch", "GFLOP/s, and the machine", "batch_size", "200"):
+    for text in ("jax", "pytorch", "GFLOP/s, and the machine", ">batch_size</text>", "200"):
         assert text in paths[0].read_text()
 
 
