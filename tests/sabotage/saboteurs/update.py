@@ -90,13 +90,14 @@ SABOTEURS = (
     ),
     update_rule(
         "half_velocities",
-        "velocities in bfloat16, the upper half of float32",
+        "velocities in float16, cut off rather than rounded to the nearest",
         CURVE,
         HONEST_DECAY
         + "v = g\n"
         + "if old is not None:\n"
-        + "    single = (sgd.momentum * old + g).astype(np.float32)\n"
-        + "    v = (single.view(np.uint32) & 0xFFFF0000).view(np.float32).astype(np.float64)\n"
+        + "    exact = sgd.momentum * old + g\n"
+        + "    v = exact.astype(np.float16)\n"
+        + "    v = np.where(abs(v) > abs(exact), np.nextafter(v, np.float16(0)), v).astype(np.float64)\n"
         + HONEST_STEP,
     ),
     Saboteur(
