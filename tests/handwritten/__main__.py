@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +37,10 @@ from benchmarks.session import REPEATS
 from benchmarks.timing import LONGEST_CALL
 from benchmarks.worker_process import WorkerError
 from results.statistics import CONFIDENCE, Ratio, ratio
-from tests.handwritten import through_dask
 from tests.handwritten.contest import Contestant, Loop, LoopFailed, Setting, Worker, rates
+
+if TYPE_CHECKING:
+    from tests.handwritten import through_dask
 
 EXPERIMENTS = {"mlp": "generated-mlp", "cnn": "digits-cnn"}
 FRAMEWORKS = ("pytorch", "jax", "mindspore")
@@ -121,6 +124,7 @@ def parse() -> argparse.Namespace:
         "--threads", type=int, default=machine.default_threads(), help="threads of each process: %(default)s"
     )
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS)
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="on a GPU, experts' loops alone")
     parser.add_argument("--through-dask", action="store_true", help="compare with workers below a Dask worker")
     parser.add_argument("--models", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
     arguments = parser.parse_args()
@@ -137,16 +141,22 @@ def compare_all(arguments: argparse.Namespace, console: Console) -> list[Compari
     comparisons = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lockstep-overhead-")))
-        cluster = stack.enter_context(through_dask.started(folder)) if arguments.through_dask else None
+        cluster = _cluster(folder, stack) if arguments.through_dask else None
         for model in arguments.models:
             materials = make_materials(EXPERIMENTS[model], folder / model, interpreters)
             steps = min(LONGEST_CALL, materials.full_steps)  # as in a timed window of a bench
             for framework in arguments.frameworks:
                 python = interpreters.path(environments.find(framework))
                 own = folder / f"{framework}-{model}"
-                setting = Setting(model, materials, python, arguments.threads, steps, own)
+                setting = Setting(model, materials, python, arguments.threads, steps, own, arguments.device)
                 comparisons += run_rounds(framework, setting, arguments, cluster, console)
     return comparisons
+
+
+def _cluster(folder: Path, stack: ExitStack) -> through_dask.Cluster:
+    from tests.handwritten import through_dask  # Dask is not everywhere
+
+    return stack.enter_context(through_dask.started(folder))
 
 
 def run_rounds(
@@ -168,13 +178,13 @@ def run_rounds(
         number += 1
         own = replace(setting, folder=setting.folder.with_name(f"{setting.folder.name}-{number}"))
         own.folder.mkdir()
-        planned = number <= arguments.rounds
+        tutorial = number <= arguments.rounds and own.device == "cpu"
         try:
             with console.status(f"{framework} {setting.model}: round {number}, {', '.join(modes)}"):
                 if cluster:
                     measured = run_through_dask(framework, modes, own, arguments.turns, random, cluster)
                 else:
-                    measured = run_round(framework, modes, planned, own, arguments.turns, random)
+                    measured = run_round(framework, modes, tutorial, own, arguments.turns, random)
         except (KeyboardInterrupt, WorkerError, LoopFailed):
             tell(compare(framework, setting.model, samples), console)
             raise
@@ -231,6 +241,8 @@ def run_through_dask(
     cluster: through_dask.Cluster,
 ) -> dict[str, NDArray[np.float64]]:
     """The same for each mode here and below a Dask worker, which runs one at a time."""
+    from tests.handwritten import through_dask
+
     backend = environments.find(framework)
     samples: dict[str, NDArray[np.float64]] = {}
     for mode in modes:

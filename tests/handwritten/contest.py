@@ -58,6 +58,7 @@ class Setting:
     steps: int
     """Steps of a call."""
     folder: Path
+    device: str = "cpu"
 
 
 class Contestant(Protocol):
@@ -113,7 +114,7 @@ class Worker:
         self._process.ask("import", file=str(self._backend.path))
         materials, data = self._setting.materials, self._setting.materials.data
         ask, loss = partial(self._process.ask, "load"), materials.experiment.loss
-        load(ask, ["cpu"], materials.model, loss, materials.sgd, materials.parameters, self._mode)
+        load(ask, [self._setting.device], materials.model, loss, materials.sgd, materials.parameters, self._mode)
         files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
         self._process.ask("put", name="train", chunk=data.sizes["train"], **files)
         self._process.ask("order", batches=str(materials.batches), last_batches=str(materials.last_batches))
@@ -164,10 +165,10 @@ class Loop:
         materials = setting.materials
         data, start = materials.data, (materials.parameters, materials.batches)
         files = data.features("train"), data.labels("train"), *start
-        module = f"tests.handwritten.{script}"
+        module, where = f"tests.handwritten.{script}", ["--device", setting.device]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [setting.python, "-m", module, mode, setting.model, str(setting.steps), *files, str(theirs)],
+                [setting.python, "-m", module, mode, setting.model, str(setting.steps), *files, str(theirs), *where],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

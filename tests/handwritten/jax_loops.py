@@ -6,6 +6,7 @@ as a whole it is the jitted step again, after ten times its compilation. Who has
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import jax
@@ -18,6 +19,10 @@ from safetensors.numpy import load_file
 from tests.handwritten.turns import asked, batches_of, take_turns
 
 job = asked()
+if job.device == "gpu":
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # as several processes share it
+jax.config.update("jax_default_device", jax.devices(job.device)[0])
+jax.config.update("jax_default_matmul_precision", "highest")  # on a GPU it would be TF32
 features = jax.device_put(np.ascontiguousarray(np.load(job.features).transpose(0, 2, 3, 1)))  # NHWC, as flax has it
 labels = jax.device_put(np.load(job.labels))
 

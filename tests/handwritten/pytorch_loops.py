@@ -12,8 +12,10 @@ from torch.nn import functional
 from tests.handwritten.turns import asked, batches_of, take_turns
 
 job = asked()
-features = torch.from_numpy(np.load(job.features))
-labels = torch.from_numpy(np.load(job.labels)).long()
+device = torch.device("cuda" if job.device == "gpu" else "cpu")
+torch.backends.cudnn.allow_tf32 = False  # which it takes on a GPU unless told otherwise
+features = torch.from_numpy(np.load(job.features)).to(device)
+labels = torch.from_numpy(np.load(job.labels)).long().to(device)
 
 if job.model == "mlp":
     model = nn.Sequential(
@@ -23,7 +25,7 @@ if job.model == "mlp":
         nn.Linear(512, 512),
         nn.ReLU(),
         nn.Linear(512, 10),
-    )
+    ).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, fused=True)
 else:
     model = nn.Sequential(
@@ -35,10 +37,11 @@ else:
         nn.AvgPool2d(2),
         nn.Flatten(),
         nn.Linear(32 * 2 * 2, 10),
-    )
-    # PyTorch's performance guide: convolutions on the CPU are faster with the channels last.
-    model = model.to(memory_format=torch.channels_last)
-    features = features.contiguous(memory_format=torch.channels_last)
+    ).to(device)
+    if job.device == "cpu":
+        # PyTorch's performance guide: convolutions on the CPU are faster with the channels last.
+        model = model.to(memory_format=torch.channels_last)
+        features = features.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5, fused=True)
 
 model.load_state_dict(load_file(job.weights))
@@ -53,7 +56,7 @@ if job.mode == "compile":
 
 
 def train(batches: NDArray[np.int64]) -> torch.Tensor:
-    for batch in torch.from_numpy(batches):
+    for batch in torch.from_numpy(batches).to(device):
         # Copies whole rows; features[batch] goes through the general indexing kernel, which takes four times as long.
         loss = mean_loss(features.index_select(0, batch), labels.index_select(0, batch))
         optimizer.zero_grad()

@@ -42,6 +42,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("labels", help="int32 [n], a .npy file")
     parser.add_argument("weights", help="what training starts from, in PyTorch's names and layout, a .safetensors file")
     parser.add_argument("order", help="sample indices of all batches, int64 [steps, batch size], a .npy file")
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("channel", type=int, nargs="?", default=1, help="file descriptor to answer on")
     return parser.parse_args()
 
