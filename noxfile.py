@@ -86,11 +86,12 @@ def scale(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and types."""
+    """Check style, types, and which room imports which."""
     session.install("-e", ".", "--group", "dev", "--group", "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    session.run("lint-imports")
 
 
 def _become(session: nox.Session, program: str, *arguments: str) -> None:

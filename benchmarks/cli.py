@@ -8,10 +8,11 @@ import sys
 import typer
 
 from backends.environments import BackendFileError, EnvironmentFailed
-from benchmarks import bench, signals
 from benchmarks.commands import listing, looking, training
 from benchmarks.data import DataError
 from benchmarks.errors import InputError
+from benchmarks.session import outcome
+from benchmarks.worker import signals
 from results.recovery import recover
 from results.store import DamagedStoreError, StoreError
 
@@ -54,9 +55,9 @@ def main() -> None:
     except (InputError, DataError, BackendFileError, StoreError) as error:
         code = _fail(str(error), BAD_INPUT)
     except EnvironmentFailed as error:
-        code = _fail(str(error), bench.SOME_FAILED)
+        code = _fail(str(error), outcome.SOME_FAILED)
     except OSError as error:
-        code = _fail(f"{error.filename or 'writing'}: {error.strerror or error}", bench.SOME_FAILED)
+        code = _fail(f"{error.filename or 'writing'}: {error.strerror or error}", outcome.SOME_FAILED)
     except signals.Interrupted as signal:
         code = _fail(f"stopped by {signal}; what had finished is kept, and the same command goes on", signal.exit_code)
     sys.exit(code)
@@ -65,10 +66,10 @@ def main() -> None:
 def _recover(error: DamagedStoreError) -> int:
     """Keep what can be read of a store that was found damaged, and say what became of it."""
     try:
-        outcome = recover(error.path)
+        rescued = recover(error.path)
     except StoreError as failure:
-        return _fail(str(failure), bench.SOME_FAILED)
-    return _fail(f"{error}; {outcome}; the same command goes on from there", bench.SOME_FAILED)
+        return _fail(str(failure), outcome.SOME_FAILED)
+    return _fail(f"{error}; {rescued}; the same command goes on from there", outcome.SOME_FAILED)
 
 
 def _fail(message: str, code: int) -> int:

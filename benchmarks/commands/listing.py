@@ -12,9 +12,10 @@ from rich.console import Console
 
 from backends import environments
 from backends.environments import Interpreters
-from benchmarks import experiment as experiments
-from benchmarks import machine
 from benchmarks.errors import InputError
+from benchmarks.machine.description import cpu_name, gpu_names
+from benchmarks.machine.processors import physical_cores
+from benchmarks.spec import experiment as experiments
 
 
 def list_() -> None:
@@ -36,9 +37,9 @@ def list_() -> None:
         for mode, description in backend.modes.items():
             console.print(f"    {mode:20} {description}")
     console.print("devices:")
-    cores = len(machine.physical_cores())
-    console.print(f"  cpu                    {machine.cpu_name()}, {cores} physical cores")
-    for gpu in machine.gpu_names():
+    cores = len(physical_cores())
+    console.print(f"  cpu                    {cpu_name()}, {cores} physical cores")
+    for gpu in gpu_names():
         console.print(f"  gpu                    {gpu}")
 
 

@@ -13,13 +13,16 @@ from rich.console import Console
 from backends import environments
 from backends.contract import Precision
 from backends.environments import Interpreters
-from benchmarks import bench, predicting, rounds
+from benchmarks.cell import predicting
+from benchmarks.cell.kept_models import find_model
+from benchmarks.cell.materials import Start
+from benchmarks.commands.bench import bench
 from benchmarks.commands.options import RESULTS, Device, Pythons, Results, pythons_given
+from benchmarks.commands.tutorials import MODES, Course
 from benchmarks.errors import InputError
-from benchmarks.kept_models import find_model
-from benchmarks.materials import Start
-from benchmarks.session import REPEATS, Options
-from benchmarks.tutorials import MODES, Course
+from benchmarks.session import rounds
+from benchmarks.session.request import Selection
+from benchmarks.session.session import REPEATS, Options
 from results.statistics import BASELINE
 
 SHOWN_CLASSES = 10
@@ -143,7 +146,7 @@ def run(
     Exit code: 0 if every planned run is ok or unavailable, 1 if any failed, 2 for bad input, 3 if nothing was selected.
     """
     overrides = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "replicas": replicas}
-    selection = bench.Selection(
+    selection = Selection(
         experiments=names or (),
         backends=backend or (),
         modes=mode or (),
@@ -168,7 +171,7 @@ def run(
         fresh=fresh,
     )
     pythons = pythons_given(python or [], backend or [])
-    raise typer.Exit(bench.bench(selection, options, pythons, results, Console(), dry_run, cluster))
+    raise typer.Exit(bench(selection, options, pythons, results, Console(), dry_run, cluster))
 
 
 def _start(run: str, results: Path) -> Start:

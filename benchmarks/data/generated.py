@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.data.source import Samples, Source
-from benchmarks.data.spec import GeneratedImages, LinearRegression
+from benchmarks.spec.data import GeneratedImages, LinearRegression
 
 # Second word of every seed sequence, so that no two things are drawn from the same stream.
 PATTERN, TRAIN, TEST = 0, 1, 2

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.data.source import DataError, Samples, Source, data_root, stratified_split
-from benchmarks.data.spec import VALUES_LIMIT, PictureFolder
+from benchmarks.spec.data import VALUES_LIMIT, PictureFolder
 
 # Pictures and nothing else: Pillow hands some other formats to external programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")

@@ -21,7 +21,8 @@ from benchmarks.data.digits import read_digits
 from benchmarks.data.generated import generate_images, generate_linear_regression
 from benchmarks.data.pictures import list_pictures, read_pictures
 from benchmarks.data.source import SPLIT_SEED, DataError, Samples, Source
-from benchmarks.data.spec import (
+from benchmarks.data.torchvision_sets import read_torchvision, torchvision_folder
+from benchmarks.spec.data import (
     DataSpec,
     Digits,
     GeneratedImages,
@@ -29,7 +30,6 @@ from benchmarks.data.spec import (
     LinearRegression,
     PictureFolder,
 )
-from benchmarks.data.torchvision_sets import read_torchvision, torchvision_folder
 
 FORMAT = 1
 """Raise it whenever a data set would be read or written differently: what was prepared before is then left alone."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data.source import DataError, Samples, Source, download_root
-from benchmarks.data.spec import TorchvisionData
+from benchmarks.spec.data import TorchvisionData
 
 READER = Path(__file__).with_name("torchvision_reader.py")
 

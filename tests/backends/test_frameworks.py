@@ -13,8 +13,8 @@ from rich.console import Console
 
 from backends import environments
 from backends.environments import Interpreters
-from benchmarks import machine
-from benchmarks.worker_process import WorkerProcess
+from benchmarks.machine.processors import physical_cores
+from benchmarks.worker.process import WorkerProcess
 from tests.conformance.__main__ import show
 from tests.conformance.cases import EXAMPLES, STEPS, Files, write
 from tests.conformance.kit import Kit, judged
@@ -22,7 +22,7 @@ from tests.conformance.recording import Target, load, order, put, worker
 
 MODES = [(name, mode) for name in environments.names() if name != "reference" for mode in environments.find(name).modes]
 
-PROCESSORS = machine.physical_cores()
+PROCESSORS = physical_cores()
 
 ReadyWorker = Callable[[str, str, Sequence[int]], AbstractContextManager[WorkerProcess]]
 

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmarks.kept_models import save_model
+from benchmarks.cell.kept_models import save_model
 from results.store import Store
-from tests.benchmarks.test_kept_models import make_model
+from tests.benchmarks.cell.test_kept_models import make_model
 from tests.results.made_up import fill, make_run
 
 Ended = subprocess.CompletedProcess[str]
@@ -93,7 +93,7 @@ def test_a_bad_experiment_file_gets_one_line_with_file_key_and_remedy(lockstep: 
 def test_a_users_own_file_and_backend_work_by_path(lockstep: Lockstep, tmp_path: Path, write_backend) -> None:
     backend = write_backend("mine")
     experiment = tmp_path / "small.toml"
-    source = Path(__file__).parents[2] / "benchmarks" / "digits-mlp.toml"
+    source = Path(__file__).parents[2] / "benchmarks" / "experiments" / "digits-mlp.toml"
     experiment.write_text(source.read_text().replace("epochs = 10", "epochs = 1"))
     arguments = [
         "small.toml",

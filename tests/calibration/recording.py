@@ -10,8 +10,9 @@ from rich.console import Console
 
 from backends import environments
 from backends.environments import Interpreters
-from benchmarks.bench import Selection, bench
-from benchmarks.session import Options
+from benchmarks.commands.bench import bench
+from benchmarks.session.request import Selection
+from benchmarks.session.session import Options
 from results.store import Store
 from tests.calibration.trials import ORIGINAL, PLANTED, SLIGHTLY_SLOWER, SLOWER, TWIN
 

@@ -2,8 +2,8 @@
 
 A recording has, for each framework, the throughput of every window of four cells: a backend, its twin under another
 name, and the same backend slowed down by 5 % and by 2 %; all four are alive together and take turns, in many rounds of
-fresh processes. A trial draws as many of the rounds as a session has, lets ``benchmarks.rounds`` add some as a session
-does, and asks ``results.statistics`` for its verdict.
+fresh processes. A trial draws as many of the rounds as a session has, lets ``benchmarks.session.rounds`` add some as a
+session does, and asks ``results.statistics`` for its verdict.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks import rounds
-from benchmarks.session import REPEATS
+from benchmarks.session import rounds
+from benchmarks.session.session import REPEATS
 from results.statistics import Ratio, ratio, turns_error
 
 TRIALS = 2000

@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 from backends import contract
 from backends.contract import SGD, AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Model, ReLU, Tanh
 from backends.reference import Training
-from benchmarks.model import initial_parameters
-from results.judge import Case
+from benchmarks.spec.model import initial_parameters
+from results.proof.judge import Case
 
 STEPS = 12
 """Full batches; after them come one short batch and one more full one."""

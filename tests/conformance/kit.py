@@ -19,9 +19,9 @@ import numpy as np
 
 from backends.contract import Conv2d, Linear
 from backends.environments import BackendFile
-from benchmarks import machine
-from benchmarks.worker_process import WorkerError
-from results.judge import Expectation, Judgement, judge
+from benchmarks.machine.processors import physical_cores
+from benchmarks.worker.process import WorkerError
+from results.proof.judge import Expectation, Judgement, judge
 from tests.conformance import recording
 from tests.conformance.cases import EXAMPLES, SPEED, STEPS, Example, Files, describe_layer, first_layers, write
 from tests.conformance.recording import Recording, Target, Timing
@@ -67,7 +67,7 @@ class Kit:
     def check(self, backend: BackendFile, python: Path, mode: str, device: str = "cpu") -> Report:
         """Take one mode through all rungs."""
         begin = time.perf_counter()
-        cores = machine.physical_cores()
+        cores = physical_cores()
         target = Target(backend.path, python, mode, device, tuple(cores))
         with ThreadPoolExecutor(2) as pair:
             twice = [

@@ -14,8 +14,8 @@ import psutil
 from numpy.typing import NDArray
 
 from backends.contract import Input, Parameters, model_to_json
-from benchmarks import machine
-from benchmarks.worker_process import Answer, WorkerError, WorkerProcess
+from benchmarks.worker.environment import worker_environment
+from benchmarks.worker.process import Answer, WorkerError, WorkerProcess
 from tests.conformance.cases import TEST_CHUNK, Example, Files
 
 BUDGET = 240.0
@@ -139,7 +139,7 @@ class Timing:
 def worker(target: Target, folder: Path) -> Iterator[WorkerProcess]:
     """Start a worker that lives as long as the ``with`` block."""
     folder.mkdir()
-    environment = machine.worker_environment(len(target.processors))
+    environment = worker_environment(len(target.processors))
     process = WorkerProcess(target.python, folder, folder / "log", environment, list(target.processors), BUDGET)
     try:
         process.hello()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from backends.contract import SGD, Parameters
 from backends.environments import has_nvidia_gpu
 from backends.reference import Training
-from results.judge import Expectation, Judgement
+from results.proof.judge import Expectation, Judgement
 from tests.conformance.cases import STEPS, Files
 from tests.conformance.recording import LARGEST_IDLE_SHARE, LARGEST_WAIT, SMALLEST_RATIO, NotReached, Recording, Timing
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from backends import environments
-from benchmarks import bench, cli, session
+from benchmarks import cli
 from benchmarks.commands import training
-from benchmarks.progress import TerminalProgress
+from benchmarks.session import local, session
+from benchmarks.session.progress import TerminalProgress
 from results.record import Run
 from results.store import COLUMNS, _npy
 
@@ -66,6 +67,6 @@ if __name__ == "__main__":
     vars(training).update(Options=functools.partial(session.Options, turns=2, judge_budget=0.5, peaks=False))
     if folder := os.environ.get("FAULTS_ENVIRONMENTS"):
         environments.ENVIRONMENTS = Path(folder)
-    vars(bench).update(TerminalProgress=_Reporting)
+    vars(local).update(TerminalProgress=_Reporting)
     sys.argv[0] = "lockstep"
     cli.main()

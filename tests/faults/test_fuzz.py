@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.bench import Selection, bench
+from benchmarks.commands.bench import bench
 from benchmarks.errors import InputError
-from benchmarks.session import Options
+from benchmarks.session.request import Selection
+from benchmarks.session.session import Options
 from tests.faults.fuzz import fuzz
 from tests.faults.helpers import EXPERIMENT
 

@@ -29,13 +29,13 @@ from rich.table import Table
 
 from backends import environments
 from backends.environments import EnvironmentFailed, Interpreters
-from benchmarks import experiment as experiments
-from benchmarks import machine
+from benchmarks.cell.materials import Materials, draw, prepare_data
+from benchmarks.cell.timing import LONGEST_CALL
 from benchmarks.errors import InputError
-from benchmarks.materials import Materials, draw, prepare_data
-from benchmarks.session import REPEATS
-from benchmarks.timing import LONGEST_CALL
-from benchmarks.worker_process import WorkerError
+from benchmarks.machine.processors import default_threads, processors_for
+from benchmarks.session.session import REPEATS
+from benchmarks.spec import experiment as experiments
+from benchmarks.worker.process import WorkerError
 from results.statistics import CONFIDENCE, Ratio, ratio
 from tests.handwritten.contest import Contestant, Loop, LoopFailed, Setting, Worker, rates
 
@@ -90,7 +90,7 @@ def main() -> int:
     arguments = parse()
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     try:
-        machine.processors_for(arguments.threads)
+        processors_for(arguments.threads)
         comparisons = compare_all(arguments, console)
     except InputError as error:
         return fail(str(error), 2)
@@ -120,9 +120,7 @@ def parse() -> argparse.Namespace:
         default=TURNS,
         help="windows of each process in a round: %(default)s, fewer where they take long",
     )
-    parser.add_argument(
-        "--threads", type=int, default=machine.default_threads(), help="threads of each process: %(default)s"
-    )
+    parser.add_argument("--threads", type=int, default=default_threads(), help="threads of each process: %(default)s")
     parser.add_argument("--frameworks", nargs="+", choices=FRAMEWORKS, default=FRAMEWORKS)
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="on a GPU, experts' loops alone")
     parser.add_argument("--through-dask", action="store_true", help="compare with workers below a Dask worker")
@@ -270,7 +268,7 @@ def take_turns(
             losses.append(contestant.prepare())
             contestant.pause()
         check_same_work(contestants, losses)
-        processors = machine.processors_for(setting.threads)
+        processors = processors_for(setting.threads)
         measured = rates(contestants, turns, processors, random)
     return {contestant.name: measured[:, index] for index, contestant in enumerate(contestants)}
 

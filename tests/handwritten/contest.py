@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.environments import BackendFile
-from benchmarks import machine
-from benchmarks.affinity import bind_busiest, thread_seconds
-from benchmarks.loading import load
-from benchmarks.materials import Materials
-from benchmarks.worker_process import WorkerProcess
+from benchmarks.cell.materials import Materials
+from benchmarks.machine.affinity import bind_busiest, thread_seconds
+from benchmarks.machine.processors import processors_for
+from benchmarks.worker.environment import worker_environment
+from benchmarks.worker.loading import load
+from benchmarks.worker.process import WorkerProcess
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,7 +104,7 @@ class Worker:
         self._start = 0
         folder = setting.folder / f"lockstep-{mode}"
         folder.mkdir(parents=True)
-        environment, processors = machine.worker_environment(setting.threads), machine.processors_for(setting.threads)
+        environment, processors = worker_environment(setting.threads), processors_for(setting.threads)
         log = setting.folder / f"lockstep-{mode}.log"
         self._process = WorkerProcess(setting.python, folder, log, environment, processors, BUDGET)
         self.pid = self._process.pid
@@ -173,7 +174,7 @@ class Loop:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,  # MindSpore leaves files in it
-                env={**machine.worker_environment(setting.threads), "PYTHONPATH": str(ROOT)},
+                env={**worker_environment(setting.threads), "PYTHONPATH": str(ROOT)},
                 pass_fds=[theirs],
                 start_new_session=True,
             )
@@ -181,7 +182,7 @@ class Loop:
         self.pid = self._process.pid
         self._answers = os.fdopen(ours)
         if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(self._process.pid, machine.processors_for(setting.threads))
+            os.sched_setaffinity(self._process.pid, processors_for(setting.threads))
         self._expected = setting.materials.parameter_count
 
     def prepare(self) -> float:

@@ -19,8 +19,8 @@ from rich.console import Console
 
 from backends import environments
 from backends.environments import Interpreters
-from benchmarks import machine
-from benchmarks.materials import Materials
+from benchmarks.cell.materials import Materials
+from benchmarks.machine.processors import physical_cores
 from results.statistics import Ratio
 from tests.handwritten import __main__ as overhead
 from tests.handwritten import through_dask
@@ -54,7 +54,7 @@ def model_of(materials: Materials) -> str:
 
 def setting_for(framework: str, materials: Materials, folder: Path, interpreters: Interpreters) -> Setting:
     python = interpreters.path(environments.find(framework))
-    threads = min(2, len(machine.physical_cores()))  # the tutorial's PyNative crawls on one core
+    threads = min(2, len(physical_cores()))  # the tutorial's PyNative crawls on one core
     return Setting(model_of(materials), materials, python, threads, STEPS, folder)
 
 

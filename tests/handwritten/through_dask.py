@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from backends.environments import BackendFile
-from benchmarks import cluster_worker
-from benchmarks.cluster_session import LOOK
-from benchmarks.cluster_worker import POLL, code_version, run_part
-from benchmarks.dask_cluster import QUIET, RESOURCE, Machines, connected
+from benchmarks.cluster import worker as cluster_worker
+from benchmarks.cluster.machines import QUIET, RESOURCE, Machines, connected
+from benchmarks.cluster.session import LOOK
+from benchmarks.cluster.worker import POLL, code_version, run_part
 from tests.handwritten.contest import ROOT, LoopFailed, Setting, Worker
 
 RUN = "from tests.handwritten.through_dask import main; main()"

@@ -22,9 +22,9 @@ from rich.table import Table
 
 from backends import environments
 from backends.environments import Interpreters
-from benchmarks import experiment as experiments
+from benchmarks.cell.materials import prepare_data
 from benchmarks.data import DataError
-from benchmarks.materials import prepare_data
+from benchmarks.spec import experiment as experiments
 from tests.sabotage.runner import Job, caught_by, run_jobs, run_saboteurs
 from tests.sabotage.saboteurs import MINT, SABOTEURS
 

@@ -14,9 +14,10 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from benchmarks import machine
-from benchmarks.bench import Selection, bench
-from benchmarks.session import JUDGE_BUDGET, Options
+from benchmarks.commands.bench import bench
+from benchmarks.machine.processors import physical_cores
+from benchmarks.session.request import Selection
+from benchmarks.session.session import JUDGE_BUDGET, Options
 from results.store import Store
 from tests.sabotage.saboteurs import Saboteur
 
@@ -54,7 +55,7 @@ class Job:
 
 def run_jobs(jobs: Sequence[Job]) -> Iterator[pd.DataFrame]:
     """Run benches side by side, each bound to a core of its own; yields the rows of each in the order of the jobs."""
-    slots = [{core} for core in machine.physical_cores()]
+    slots = [{core} for core in physical_cores()]
     context = multiprocessing.get_context("spawn")
     free = context.Queue()
     for slot in slots:

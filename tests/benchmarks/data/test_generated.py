@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.data.generated import generate_images
-from benchmarks.data.spec import GeneratedImages
+from benchmarks.spec.data import GeneratedImages
 from tests.benchmarks.data.helpers import nearest_mean_accuracy, prepared
 
 

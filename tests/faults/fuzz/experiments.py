@@ -7,7 +7,7 @@ from typing import Any
 import tomli_w
 from hypothesis import strategies as st
 
-from benchmarks import experiment
+from benchmarks.spec import experiment
 from tests.faults.fuzz.ground import Ground
 from tests.faults.fuzz.values import VALUES
 

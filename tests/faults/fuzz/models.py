@@ -9,8 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from benchmarks.kept_models import save_model
-from tests.benchmarks.test_kept_models import make_model
+from benchmarks.cell.kept_models import save_model
+from tests.benchmarks.cell.test_kept_models import make_model
 from tests.faults.fuzz.ground import Ground
 from tests.faults.fuzz.values import VALUES
 

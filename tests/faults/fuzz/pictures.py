@@ -9,7 +9,7 @@ from PIL import Image
 
 from benchmarks.data import DataError
 from benchmarks.data.pictures import list_pictures, read_pictures
-from benchmarks.data.spec import PictureFolder
+from benchmarks.spec.data import PictureFolder
 from tests.faults.fuzz.ground import Ground
 
 

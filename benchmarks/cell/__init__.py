@@ -1,0 +1,1 @@
+"""One run of one cell: its way from the start of a worker to the row."""

@@ -1,0 +1,228 @@
+"""What every cell of one experiment and seed shares: the data, the initial weights and the order of the batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from backends import contract, environments
+from backends.environments import Interpreters
+from benchmarks.data import PreparedData, prepare
+from benchmarks.errors import InputError
+from benchmarks.spec.experiment import Experiment
+from benchmarks.spec.model import build_model, initial_parameters
+from results.proof.judge import Case
+
+LARGEST_ORDER = 500_000_000  # sample indices of 8 bytes: 4 GB
+
+JUDGED_SAMPLES = 1000
+"""Test samples whose outputs are compared with the reference's."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from instead of drawn ones, and what they are called."""
+
+    label: str
+    parameters: contract.Parameters
+
+    @property
+    def hash(self) -> str:
+        """Of the weights."""
+        return hash_arrays(self.parameters)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Files that workers map into memory, and the hashes of what is in them."""
+
+    name: str
+    point: str
+    """Where in a sweep, such as "batch_size=64"; empty without a sweep."""
+    experiment: Experiment
+    data: PreparedData
+    model: contract.Model
+    parameters: Path
+    weights_hash: str
+    start: Start | None
+    """What training starts from; None if the weights were drawn."""
+    batches: Path
+    last_batches: Path
+    batches_hash: str
+    judged_features: Path
+    judged_labels: Path
+    parameter_count: int
+    full_steps: int
+    """Steps of an epoch that have a full batch."""
+    last_batch: int
+    """Samples in the short last batch of an epoch; 0 if the batch size divides the training set."""
+
+    @property
+    def label(self) -> str:
+        """The experiment, and where in a sweep."""
+        return f"{self.name} {self.point}".strip()
+
+    def case(self, precision: contract.Precision) -> Case:
+        """The same for the judge, as arrays."""
+        features, labels = self.data.load("train")
+        return Case(
+            model=self.model,
+            loss=self.experiment.loss,
+            sgd=self.sgd,
+            initial=load_file(self.parameters),
+            features=features,
+            labels=labels,
+            batches=list(self._order()),
+            steps=self.total_steps,
+            judged_features=np.load(self.judged_features, allow_pickle=False),
+            judged_labels=np.load(self.judged_labels, allow_pickle=False),
+            precision=precision,
+        )
+
+    def _order(self) -> Iterator[NDArray[np.int64]]:
+        """The batches of all epochs in the order of the training."""
+        batches, last = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (self.batches, self.last_batches))
+        for epoch in range(self.experiment.epochs):
+            yield from batches[epoch * self.full_steps : (epoch + 1) * self.full_steps]
+            if self.last_batch:
+                yield last[epoch]
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.steps_per_epoch * self.experiment.epochs
+
+    @property
+    def sgd(self) -> contract.SGD:
+        """The optimizer as the backends get it."""
+        return contract.SGD(**self.experiment.sgd.model_dump())
+
+    @property
+    def outputs(self) -> int:
+        """Values that the model gives per sample."""
+        return build_model(self.experiment.layers, self.data.input_shape)[1][0]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """ceil(samples / batch size)."""
+        return self.full_steps + (self.last_batch > 0)
+
+
+def prepare_data(experiment: Experiment, folder: Path, interpreters: Interpreters) -> PreparedData:
+    """Prepare an experiment's data set, unless that was done; relative paths start at ``folder``. Raises DataError."""
+    return prepare(
+        experiment.data,
+        experiment.validation,
+        folder,
+        torchvision_python=lambda: interpreters.path(environments.find("pytorch")),
+    )
+
+
+def draw_parameters(experiment: Experiment) -> contract.Parameters:
+    """Draw the initial weights from the experiment's seed."""
+    return initial_parameters(experiment.model, _generators(experiment)[0])
+
+
+def _generators(experiment: Experiment) -> tuple[np.random.Generator, np.random.Generator]:
+    """Of the weights and of the batches: two independent streams, so that another model has the same batches."""
+    weights, order = np.random.SeedSequence(experiment.seed).spawn(2)
+    return np.random.default_rng(weights), np.random.default_rng(order)
+
+
+def draw(
+    name: str,
+    experiment: Experiment,
+    data: PreparedData,
+    folder: Path,
+    point: str = "",
+    start: Start | None = None,
+) -> Materials:
+    """Draw initial weights and batch order from the experiment's seed and write them into ``folder``.
+
+    ``start`` takes the place of drawn weights. The order is one permutation of the training set per epoch, cut into
+    full batches [epochs * steps, batch size] and the short last ones [epochs, rest]. Raises InputError if there is no
+    full batch, if the order is too long, or if the weights to start from are those of another model.
+    """
+    samples, batch_size, epochs = data.sizes["train"], experiment.batch_size, experiment.epochs
+    check_size(name, experiment, samples)
+    generator = _generators(experiment)[1]
+    parameters = draw_parameters(experiment)
+    if start:
+        _need_same_shapes(name, parameters, start)
+        parameters = start.parameters
+    order = np.stack([generator.permutation(samples) for _ in range(epochs)]).astype(np.int64)
+    full_steps, last_batch = divmod(samples, batch_size)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(parameters, folder / "parameters.safetensors")
+    # Spread over the test set, which may be sorted by class.
+    features, labels = data.load("test")
+    judged = np.linspace(0, len(labels) - 1, min(len(labels), JUDGED_SAMPLES)).astype(int)
+    np.save(folder / "judged_features.npy", features[judged])
+    np.save(folder / "judged_labels.npy", labels[judged])
+    np.save(folder / "batches.npy", order[:, : full_steps * batch_size].reshape(-1, batch_size))
+    np.save(folder / "last_batches.npy", order[:, full_steps * batch_size :])
+    return Materials(
+        name=name,
+        point=point,
+        experiment=experiment,
+        data=data,
+        model=experiment.model,
+        parameters=folder / "parameters.safetensors",
+        weights_hash=hash_arrays(parameters),
+        start=start,
+        batches=folder / "batches.npy",
+        last_batches=folder / "last_batches.npy",
+        batches_hash=hash_arrays({"order": order}),
+        judged_features=folder / "judged_features.npy",
+        judged_labels=folder / "judged_labels.npy",
+        parameter_count=sum(values.size for values in parameters.values()),
+        full_steps=full_steps,
+        last_batch=last_batch,
+    )
+
+
+def _need_same_shapes(name: str, drawn: contract.Parameters, start: Start) -> None:
+    shapes, given = ({key: array.shape for key, array in arrays.items()} for arrays in (drawn, start.parameters))
+    for key in sorted({*shapes, *given}):
+        if shapes.get(key) != given.get(key):
+            raise InputError(
+                f"{name}: --from {start.label}: that is another model: its {key} is {given.get(key, 'absent')}, and "
+                f"here it is {shapes.get(key, 'absent')}; start from a run with the same layers"
+            )
+
+
+def check_size(name: str, experiment: Experiment, samples: int) -> None:
+    """Raise InputError if so many training samples make no full batch, too long an order, or a batch too short.
+
+    That is the last one of an epoch, if there are more replicas than samples in it.
+    """
+    batch_size, epochs = experiment.batch_size, experiment.epochs
+    if batch_size > samples:
+        raise InputError(
+            f"{name}: batch_size: {batch_size:,} is more than the {samples:,} training samples; use at most that"
+        )
+    if 0 < (last := samples % batch_size) < experiment.replicas:
+        raise InputError(
+            f"{name}: replicas: {experiment.replicas:,} cannot share the last batch of an epoch, which has {last:,} of "
+            f"the {samples:,} training samples; use at most {last:,}, or another batch_size"
+        )
+    if samples * epochs > LARGEST_ORDER:
+        raise InputError(
+            f"{name}: epochs: {epochs:,} x {samples:,} samples are more than {LARGEST_ORDER:,} in all; use fewer"
+        )
+
+
+def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over names, dtypes, shapes and contents, in the order of the names."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,63 @@
+"""The plan: which cells there are, and which run when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backends.contract import Precision
+from backends.environments import BackendFile
+from benchmarks.cell.materials import Materials
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (experiment, backend, mode, device, threads) of the plan; the seed is the experiment's."""
+
+    materials: Materials
+    backend: BackendFile
+    mode: str
+    device: str
+    threads: int
+    precision: Precision
+
+    @property
+    def label(self) -> str:
+        """Short name for progress lines."""
+        return f"{self.materials.label} {self.backend.name} {self.mode}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The cells whose workers are alive together and take turns: one experiment, one round."""
+
+    round: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def materials(self) -> Materials:
+        """What the cells have in common."""
+        return self.cells[0].materials
+
+    @property
+    def precision(self) -> Precision:
+        """The precision of products in every cell."""
+        return self.cells[0].precision
+
+    @property
+    def threads(self) -> int:
+        """The number of threads of every cell."""
+        return self.cells[0].threads
+
+    def again(self, round_: int) -> Comparison:
+        """Return the same comparison for another round; the order of the cells is reversed every other round."""
+        forward = self.cells if self.round % 2 else self.cells[::-1]
+        return Comparison(round_, forward if round_ % 2 else forward[::-1])
+
+
+def comparisons(cells: Sequence[Cell]) -> list[Comparison]:
+    """Return the comparisons of the first round: cells are compared if they share materials and threads."""
+    groups: dict[tuple[str, int], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.materials.label, cell.threads), []).append(cell)
+    return [Comparison(1, tuple(group)) for group in groups.values()]

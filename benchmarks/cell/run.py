@@ -1,0 +1,391 @@
+"""One run of one cell: the way of its worker from the start to the end, and the record that grows with it."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.contract import Parameters
+from benchmarks.cell.auditing import audit
+from benchmarks.cell.evaluation import Evaluation
+from benchmarks.cell.keeping import Keeper
+from benchmarks.cell.materials import hash_arrays
+from benchmarks.cell.plan import Cell
+from benchmarks.cell.scoring import line_errors
+from benchmarks.cell.timing import LONGEST_CALL, TimedWindows
+from benchmarks.data.cache import SPLITS
+from benchmarks.spec.data import LinearRegression
+from benchmarks.worker.conversation import Conversation
+from benchmarks.worker.loading import load
+from benchmarks.worker.process import Launch, WorkerError
+from results.proof.audit import Audit, continue_from
+from results.proof.checks import contradictions
+from results.proof.judge import Judgement
+from results.proof.ladder import Evidence, Rung, after_the_last_epoch, walk
+from results.record import Epoch, Phase, Run, Status
+from results.steady import steady_from
+
+AUDIT_BUDGET = 0.1
+"""Seconds that the reference may go on training after a worker's last epoch."""
+
+PREDICTION_CHUNK = 1000
+"""Samples that are predicted at once."""
+
+Arguments = ParamSpec("Arguments")
+
+
+def _ends_on_failure(
+    method: Callable[Concatenate[CellRun, Arguments], None],
+) -> Callable[Concatenate[CellRun, Arguments], None]:
+    """If the worker fails, end this run with the reason, and let the other runs go on."""
+
+    @functools.wraps(method)
+    def guarded(run: CellRun, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        if not run.alive:
+            return
+        try:
+            method(run, *args, **kwargs)
+        except WorkerError as error:
+            if error.status == "diverged":
+                run.judge_so_far()
+            run.end(error.status, str(error))
+
+    return guarded
+
+
+class CellRun:
+    """A worker from its start to its end; ``record`` always holds what is known so far."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        record: Run,
+        judgement: Judgement,
+        session_start: float,
+        progress: Callable[[CellRun], None],
+        keeper: Keeper | None = None,
+    ) -> None:
+        """Prepare a run without starting anything. ``progress`` is called after every training window and epoch."""
+        self.cell = cell
+        self.record = record
+        self.speed = 0.0
+        self.seen = 0
+        self.epoch = 0
+        """The epoch that is being trained, counted from 1."""
+        self._judgement = judgement
+        self._evidence: dict[str, Any] = {}
+        self._session_start = session_start
+        self._progress = progress
+        self._keeper = keeper
+        self._conversation: Conversation
+        self._windows: TimedWindows
+        self._alive = False
+        self._processors: list[int] = []
+        self._cache: Path
+        self._cache_was_empty = True
+        self._losses: list[NDArray[np.float32]] = []
+        self._evaluation: Evaluation
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a worker that can be asked."""
+        return self._alive
+
+    @property
+    def last_loss(self) -> float:
+        """Training loss of the latest step."""
+        return float(self._losses[-1][-1])
+
+    @property
+    def step_seconds(self) -> list[float]:
+        """What a step took in each timed window so far, in the order of the turns."""
+        steps = self._windows.calls * self._windows.call_steps
+        return [seconds / steps for seconds in self._windows.seconds]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of the worker so far; 0 if there is none any more."""
+        return self._conversation.worker.cpu_seconds() if self._alive else 0.0
+
+    @property
+    def import_seconds(self) -> float:
+        """What the import of the framework took; 0 before it."""
+        return self._conversation.clock.seconds.get("import", 0.0) if self._alive else 0.0
+
+    @property
+    def _steps_done(self) -> int:
+        return sum(map(len, self._losses))
+
+    # --- the way of the run, in order -------------------------------------------------------------------------
+
+    def start(self, launch: Launch) -> None:
+        """Start the worker process."""
+        launch.folder.mkdir(parents=True)
+        self.record.phase = "start"
+        self._processors = launch.processors
+        self._cache = Path(launch.environment["TMPDIR"])
+        self._cache_was_empty = not _has_files(self._cache)
+        self.record.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        try:
+            worker = launch.start()
+        except WorkerError as error:
+            self.end(error.status, str(error))
+            return
+        batch_size = self.cell.materials.experiment.batch_size
+        self._conversation = Conversation(worker, self.record, batch_size, self._session_start)
+        self._evaluation = Evaluation(self._conversation, self.cell.materials, self.record)
+        self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps)
+        self._alive = True
+
+    @_ends_on_failure
+    def import_framework(self) -> None:
+        """Wait for the interpreter, then have it import the backend's file."""
+        self._conversation.hello()
+        self._conversation.ask("import", "import", file=str(self.cell.backend.path))
+
+    @_ends_on_failure
+    def prepare(self) -> None:
+        """Load model and data, read back what is in force, and evaluate before the first step."""
+        ask, materials = self._conversation.ask, self.cell.materials
+        self._load()
+        self._describe()
+        self._evidence["initial"] = self._conversation.parameters()
+        self.record.weights_hash = hash_arrays(self._evidence["initial"])
+        for split in SPLITS:
+            size = materials.data.sizes[split]
+            files = {"features": str(materials.data.features(split)), "labels": str(materials.data.labels(split))}
+            if size:
+                ask("put", "put", name=split, chunk=size if split == "train" else PREDICTION_CHUNK, **files)
+        ask("put", "order", batches=str(materials.batches), last_batches=str(materials.last_batches))
+        judged = {"features": str(materials.judged_features), "labels": str(materials.judged_labels)}
+        ask("ladder", "put", name="judged", chunk=PREDICTION_CHUNK, **judged)
+        self._evaluation.after(Epoch(0))  # if a prediction is compiled, this one is
+        self._evidence["logits"] = self._judged_outputs()
+
+    @_ends_on_failure
+    def train(self) -> None:
+        """Train all epochs window by window, with an evaluation after each epoch."""
+        materials = self.cell.materials
+        for epoch in range(1, materials.experiment.epochs + 1):
+            self.seen, self.epoch = 0, epoch
+            weighted_loss = 0.0
+            # A window ends where the ladder wants to look.
+            cuts = {1 - self._steps_done, self._judgement.steps - self._steps_done}
+            for start, steps in _training_windows(materials.full_steps, cuts):
+                row = (epoch - 1) * materials.full_steps + start
+                phase: Phase = "train" if self._losses else "first_step"
+                losses, seconds = self._conversation.train(phase, "training", epoch, row, steps)
+                weighted_loss += self._keep(losses, seconds, materials.experiment.batch_size)
+            if materials.last_batch:
+                losses, seconds = self._conversation.train_last(epoch - 1, materials.last_batch)
+                weighted_loss += self._keep(losses, seconds, materials.last_batch)
+            self._evaluation.after(Epoch(epoch, train_loss=weighted_loss / materials.data.sizes["train"]))
+            if self._keeper:
+                self._keeper.after_epoch(self.record, epoch, self._parameters)
+            self._progress(self)
+        data = materials.experiment.data
+        if isinstance(data, LinearRegression) and len(materials.model.layers) == 1:
+            self.record.weight_error, self.record.bias_error = line_errors(data, self._parameters())
+
+    @_ends_on_failure
+    def warm_up(self) -> None:
+        """Get ready for timed windows."""
+        self._windows.warm_up()
+
+    @_ends_on_failure
+    def timed_window(self, turn: int) -> None:
+        """Take one timed window."""
+        self._windows.take(turn)
+
+    @_ends_on_failure
+    def finish(self) -> None:
+        """Audit, read the peak memory, sum up, walk the ladder, cross-check, and end the run."""
+        self._windows.end()
+        shown = audit(self._conversation, self.cell.materials, self._windows)
+        self._describe()  # again: some settings can be read back only after the work
+        if _has_files(self._cache):
+            self.record.compiler_cache = "cold" if self._cache_was_empty else "warm"
+        self.record.peak_memory_bytes = self._conversation.ask("harness", "memory").values["peak"]
+        self._sum_up()
+        self.record.losses = np.concatenate(self._losses)
+        with self._conversation.clock.within("ladder"):
+            rungs = self._walk(shown)
+        self.record.waiting_cpu_seconds = self._conversation.worker.paused_cpu_seconds
+        wall_seconds = time.perf_counter() - self._conversation.worker.started
+        found = contradictions(self.record, wall_seconds, self._processors)
+        if not rungs[-1].holds:
+            self.end("not-equivalent", str(rungs[-1]))
+        elif found:
+            self.record.comparable = False
+            self.end("failed", f"the row contradicts itself: {'; '.join(found)}")
+        else:
+            self._keep_models()
+            self.end("ok", "")
+
+    def end_worker(self) -> None:
+        """End the worker, if there is one: nothing more is asked of this run."""
+        if self._alive:
+            self._alive = False
+            self._conversation.worker.kill()
+
+    def judge_so_far(self) -> None:
+        """Walk the ladder of a training that got past the judged steps and then diverged: its work may be equal."""
+        if "trained_logits" in self._evidence:
+            self.record.losses = np.concatenate(self._losses)
+            rungs = self._climb()
+            self.record.comparable = None if rungs[-1].holds else False
+
+    def end(self, status: Status, reason: str) -> None:
+        """End the run and its worker, if it has one."""
+        self.record.status, self.record.reason = status, reason
+        if self._losses:
+            self.record.losses = np.concatenate(self._losses)
+        if self._alive:
+            worker, clock = self._conversation.worker, self._conversation.clock
+            if status in ("ok", "not-equivalent"):
+                worker.close()
+            else:
+                worker.kill()
+            self._alive = False
+            clock.switch("harness")
+            self.record.wall_seconds = time.perf_counter() - worker.started
+            self._keep_phases()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let the worker run for the length of a ``with`` block; outside of it, it is stopped."""
+        if self._alive:
+            self._conversation.resume()
+        try:
+            yield
+        finally:
+            if self._alive:
+                self._conversation.pause()
+
+    # --- the parts ----------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Load on the device that was asked for; "auto" is the GPU where the backend finds one, else the CPU."""
+        cell, materials = self.cell, self.cell.materials
+
+        def ask(**job: Any) -> None:
+            self.record.device = job["device"]
+            self._conversation.ask("load", "load", **job)
+
+        load(
+            ask,
+            cell.backend.candidates(cell.device),
+            materials.model,
+            materials.experiment.loss,
+            materials.sgd,
+            materials.parameters,
+            cell.mode,
+            materials.experiment.input,
+            cell.precision,
+            materials.experiment.replicas,
+        )
+
+    def _describe(self) -> None:
+        """Keep the versions and settings that are in force."""
+        answer = self._conversation.ask("harness", "describe").values
+        settings = answer["settings"]
+        self.record.threads = settings.get("threads")
+        self.record.precision = settings.get("precision")
+        self.record.peak_device_memory_bytes = settings.pop("peak_memory_bytes", None)
+        # What the worker says of itself, and what its threads were found to do.
+        affinity = answer["affinity"] and sorted({*answer["affinity"], *self._windows.allowed})
+        self.record.settings = {**settings, "affinity": affinity, "bound_threads": self._windows.bound_threads}
+        self.record.framework = " ".join(f"{name} {version}" for name, version in settings["versions"].items())
+
+    def _keep(self, losses: NDArray[np.float32], seconds: float, batch_size: int) -> float:
+        """Keep the losses of one window of training; return the sum of its samples' losses."""
+        step = self._steps_done + 1
+        self._losses.append(losses)
+        finite = np.isfinite(losses)
+        if not finite.all():
+            first = int(np.argmin(finite))
+            raise WorkerError("diverged", f"the training loss is {losses[first]} at step {step + first}")
+        self.seen += len(losses) * batch_size
+        self.speed = len(losses) * batch_size / seconds
+        if self._steps_done == 1:
+            self._evidence["first_step"] = self._conversation.parameters()
+        if self._steps_done == self._judgement.steps:
+            self._evidence["trained_logits"] = self._judged_outputs()
+        self._progress(self)
+        return float(losses.sum(dtype=np.float64)) * batch_size
+
+    def _parameters(self) -> Parameters:
+        return self._conversation.parameters("harness")
+
+    def _keep_models(self) -> None:
+        if self._keeper:
+            try:
+                self._keeper.write(self.record)
+            except OSError as error:
+                raise WorkerError("failed", f"its models cannot be kept: {error.strerror or error}") from None
+
+    def _judged_outputs(self) -> NDArray[np.float32]:
+        (outputs,) = self._conversation.ask("ladder", "predict", name="judged").arrays
+        return outputs
+
+    def _sum_up(self) -> None:
+        """Find the steady part of the timed windows, and take the throughput from it."""
+        record = self.record
+        series = [window for window in record.window_rows if window.kind in ("warm-up", "timed")]
+        timed = [window for window in series if window.kind == "timed"]
+        if timed:
+            begin = steady_from([window.seconds / window.steps for window in series])
+            for window in series[begin:]:
+                window.kept = window.kind == "timed"
+            kept = [window for window in timed if window.kept]
+            record.train_samples_per_second = float(np.median([window.samples / window.seconds for window in kept]))
+            record.gflops = record.train_samples_per_second / (record.batch_size or 1) * (record.step_flops or 0) / 1e9
+            record.cpu_per_wall = self._windows.cpu_per_wall
+        record.predict_samples_per_second = self._evaluation.samples_per_second
+
+    def _keep_phases(self) -> None:
+        """Write the seconds of each phase into its column; timed windows before the steady part were warm-up."""
+        seconds = self._conversation.clock.seconds
+        rejected = sum(row.seconds for row in self.record.window_rows if row.kind == "timed" and not row.kept)
+        for phase, value in seconds.items():
+            shift = {"timed": -rejected, "warm_up": rejected}.get(phase, 0.0)
+            setattr(self.record, f"{phase}_seconds", value + shift)
+
+    def _walk(self, shown: Audit) -> list[Rung]:
+        """Compare what the run showed with the judgement, audit it, and keep the result in the record."""
+        rungs = self._climb(shown)
+        self.record.comparable = rungs[-1].holds
+        return rungs
+
+    def _climb(self, shown: Audit | None = None) -> list[Rung]:
+        rungs = walk(Evidence(losses=self.record.losses, **self._evidence), self._judgement)
+        if shown and rungs[-1].holds:
+            continuation = continue_from(self.cell.materials.case(self.cell.precision), shown, AUDIT_BUDGET)
+            rungs.append(after_the_last_epoch(shown, continuation))
+        self.record.rung = "" if rungs[-1].holds else rungs[-1].name
+        self.record.ladder = [asdict(rung) for rung in rungs]
+        self.record.judged_steps = self._judgement.steps
+        expected = self._judgement.losses
+        self.record.reference_losses = np.stack([expected.values, expected.tolerance], axis=1)
+        return rungs
+
+
+def _has_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*"))
+
+
+def _training_windows(full_steps: int, cuts: set[int]) -> Iterator[tuple[int, int]]:
+    """Cut an epoch's full batches into windows (first step, number of steps), also before each step of ``cuts``."""
+    ends = {*range(LONGEST_CALL, full_steps, LONGEST_CALL), full_steps}
+    start = 0
+    for end in sorted(ends | {cut for cut in cuts if 0 < cut < full_steps}):
+        yield start, end - start
+        start = end

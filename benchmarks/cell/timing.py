@@ -1,0 +1,141 @@
+"""The timed windows of a run: how long they are, how they are taken, and whether what is timed is the work.
+
+They go on past the last epoch, and their losses are not part of the curve. Every call of ``train`` asks for as many
+steps as a call in the training does: nothing is compiled here that was not compiled there, and no backend meets a
+request here whose like the ladder has not judged.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.machine.affinity import allowed, bind_busiest, release, thread_seconds
+from benchmarks.worker.conversation import Conversation
+from benchmarks.worker.process import WorkerError
+from results.record import WindowKind
+
+LONGEST_CALL = 50
+"""Steps of a call of ``train``; progress is seen at least so often, and a slow mode's window need not be longer."""
+
+AIMED_WINDOW = 0.07
+"""Seconds; both ends are a message of the worker, whose way varies by some 0.1 ms, a seven-hundredth of it."""
+
+LEAD_IN = 0.25
+"""Share of a window that is trained before it in the same turn: the workers before have emptied the caches."""
+
+LEAST_DOUBLED = 1.4
+"""How many times as long twice the steps take at least."""
+
+LONGEST_TO_DOUBLE = 1.0
+"""Seconds; a longer window is one call of ``train`` anyway, as in the training."""
+
+TRIES = 5
+"""A check that a noisy machine can fail is tried so many times."""
+
+IDLE_CHECK = 0.05
+"""Seconds after a window in which the worker has nothing to do; processor time is counted in ticks of 0.01 s."""
+
+
+class TimedWindows:
+    """The windows of one worker."""
+
+    def __init__(self, conversation: Conversation, full_steps: int) -> None:
+        """Take windows of full batches, of which an epoch has ``full_steps``."""
+        self._conversation = conversation
+        self.call_steps = min(LONGEST_CALL, full_steps)
+        self.calls = 1
+        self.seconds: list[float] = []
+        """What each window took."""
+        self._cpu_seconds = self._wall_seconds = 0.0
+        self.bound_threads = 0
+        """Threads that had a processor of their own."""
+        self.allowed: set[int] = set()
+        """Processors that any thread was free to run on, before its threads were bound and after the windows."""
+
+    @property
+    def cpu_per_wall(self) -> float:
+        """Processor seconds per second of the windows that were taken, with their lead-ins."""
+        return self._cpu_seconds / self._wall_seconds
+
+    def warm_up(self) -> None:
+        """Find out how many calls of ``train`` a window needs to be long enough, and look whether it is honest."""
+        places = self._conversation.worker.places
+        before = [thread_seconds(pid) for pid, _ in places]
+        self._sized()  # after a single epoch, which begins with a window of one step, this length is new
+        self._long_enough()
+        self.allowed = self._allowed()
+        self.bound_threads = sum(
+            bind_busiest(pid, own, processors) for (pid, processors), own in zip(places, before, strict=True)
+        )
+        # Again: what looked long enough may have been a pause of the machine, and the windows would be far too short.
+        self._check_doubling(self._long_enough())
+        self._check_idle()
+
+    def take(self, turn: int) -> None:
+        """Train one window that may count, after a lead-in that does not."""
+        lead_in = math.ceil(self.calls * LEAD_IN) if self.calls > 1 else 0
+        start = turn * self.calls * self.call_steps
+        before = self._conversation.worker.cpu_seconds()
+        losses, seconds = self._conversation.train_timed(turn, start, self.call_steps, lead_in, self.calls)
+        self._cpu_seconds += self._conversation.worker.cpu_seconds() - before
+        self._wall_seconds += sum(seconds)
+        _check_finite(losses)
+        self.seconds.append(seconds[-1])
+
+    def end(self) -> None:
+        """Let the threads run where they like again."""
+        self.allowed |= self._allowed()
+        for pid, processors in self._conversation.worker.places:
+            release(pid, processors)
+
+    def _allowed(self) -> set[int]:
+        return {processor for pid, _ in self._conversation.worker.places for processor in allowed(pid)}
+
+    def _long_enough(self) -> float:
+        """Ask for more calls until a window is long enough, and return how many seconds it took."""
+        while (seconds := self._sized()) < AIMED_WINDOW:
+            self.calls = math.ceil(self.calls * AIMED_WINDOW / seconds)
+        return seconds
+
+    def _sized(self) -> float:
+        return self._train("warm-up", self.calls)
+
+    def _train(self, kind: WindowKind, calls: int) -> float:
+        losses, seconds = self._conversation.train("warm_up", kind, 0, 0, self.call_steps, calls)
+        _check_finite(losses)
+        return seconds
+
+    def _check_doubling(self, seconds: float) -> None:
+        """Twice the steps take about twice the time, or what is timed is not the work."""
+        if seconds > LONGEST_TO_DOUBLE:
+            return
+        for _ in range(TRIES):
+            # Neighbours in time: a machine may be half as fast a moment later.
+            ratio = self._train("doubled", 2 * self.calls) / seconds
+            # More than twice as long happens whenever another process gets in the way, and nobody gains by it.
+            if ratio >= LEAST_DOUBLED:
+                return
+            seconds = self._long_enough()
+        raise WorkerError("failed", f"the row contradicts itself: twice the steps take only {ratio:.1f} times as long")
+
+    def _check_idle(self) -> None:
+        """After a window the worker is idle, or it works outside of the time that is taken."""
+        for _ in range(TRIES):
+            self._sized()
+            before = self._conversation.worker.cpu_seconds()
+            time.sleep(IDLE_CHECK)
+            busy = (self._conversation.worker.cpu_seconds() - before) / IDLE_CHECK
+            if busy < 0.5:
+                return
+        raise WorkerError(
+            "failed", f"the row contradicts itself: after synchronize, {busy:.1f} processors are still busy"
+        )
+
+
+def _check_finite(losses: NDArray[np.float32]) -> None:
+    if not np.isfinite(losses).all():
+        raise WorkerError("diverged", "a training loss in a timed window, after the last epoch, is not finite")

@@ -1,0 +1,1 @@
+"""A plan on the machines of a Dask cluster."""

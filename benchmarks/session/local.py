@@ -1,0 +1,101 @@
+"""A request that this machine carries out: prepare what its cells share, run them, or say what would be run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from backends import environments
+from backends.environments import BackendFile, Interpreters
+from benchmarks.cell.materials import Materials, Start, draw, prepare_data
+from benchmarks.cell.plan import Cell
+from benchmarks.errors import InputError
+from benchmarks.session.outcome import OK, carry_out
+from benchmarks.session.preview import PlannedComparison, Preview
+from benchmarks.session.progress import TerminalProgress
+from benchmarks.session.request import Request, Variant, threads_of
+from benchmarks.session.resume import claim
+from benchmarks.session.session import Session
+from results.store import Store
+
+
+def on_this_machine(request: Request, what: str, store: Store, console: Console, dry_run: bool) -> int:
+    """Run what is requested, or with ``dry_run`` only say what would be run; return the exit code.
+
+    ``what`` is the hash under which the same request is continued. Raises InputError, DataError or BackendFileError
+    before anything is run or written, if the input is bad.
+    """
+    if dry_run:
+        _preview(request, what).show(Interpreters(request.pythons, console.print), store, console)
+        return OK
+    options = request.options
+    with (
+        TerminalProgress(console, options.log_every) as progress,
+        tempfile.TemporaryDirectory(prefix="lockstep-") as scratch,
+    ):
+        interpreters = Interpreters(request.pythons, progress.message)
+        cells = prepare_cells(request, interpreters, Path(scratch))
+        warn_of_code(request.modes, progress)
+        with claim(store, what, options.fresh) as name:
+            session = Session(name, cells, options, interpreters, Path(scratch), store, progress)
+            return carry_out(session, store, options, console)
+
+
+def _preview(request: Request, what: str) -> Preview:
+    selection, options = request.selection, request.options
+    planned = [
+        PlannedComparison(variant.path, variant.point.label, variant.experiment, threads_of(variant, selection))
+        for variant in request.variants
+    ]
+    return Preview(
+        planned,
+        request.modes,
+        selection.device,
+        selection.precision,
+        selection.asked["start"],
+        options.repeats,
+        what,
+        options.measured,
+        options.fresh,
+    )
+
+
+def prepare_cells(request: Request, interpreters: Interpreters, scratch: Path) -> list[Cell]:
+    """Prepare what the cells of each variant share, on the machine that will run them, and return all cells.
+
+    Raises InputError, DataError or BackendFileError.
+    """
+    selection = request.selection
+    for backend, _ in request.modes:
+        interpreters.given(backend)
+    cells = []
+    for number, variant in enumerate(request.variants):
+        threads = threads_of(variant, selection)  # before the work of preparing
+        materials = _materials(variant, selection.start, interpreters, scratch / f"materials-{number}")
+        cells += [
+            Cell(materials, backend, mode, selection.device, threads, selection.precision)
+            for backend, mode in request.modes
+        ]
+    return cells
+
+
+def warn_of_code(modes: Sequence[tuple[BackendFile, str]], progress: TerminalProgress) -> None:
+    """Name the backends that did not come with lockstep."""
+    for path in dict.fromkeys(backend.path for backend, _ in modes):
+        if path.parent != environments.FOLDER:
+            progress.message(f"{path} is code that runs with your rights")
+
+
+def _materials(variant: Variant, start: Start | None, interpreters: Interpreters, folder: Path) -> Materials:
+    """Prepare what the cells of a variant share."""
+    path, experiment = variant.path, variant.experiment
+    data = prepare_data(experiment, path.parent, interpreters)
+    if data.classes:
+        try:
+            experiment.check_outputs(len(data.classes))
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from None
+    return draw(path.stem, experiment, data, folder, variant.point.label, start)

@@ -1,0 +1,397 @@
+"""A session: every cell of the plan gets a worker, its turns and its row, whatever happens to any of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from backends.environments import EnvironmentFailed, Interpreters
+from benchmarks.cell.keeping import Keeper
+from benchmarks.cell.peaks import Contestant, Limits, copy_bandwidth, product_peaks
+from benchmarks.cell.plan import Cell, Comparison, comparisons
+from benchmarks.cell.run import CellRun
+from benchmarks.machine.description import describe_machine, gpu_state
+from benchmarks.machine.noise import NoiseWatch, processor_settings
+from benchmarks.machine.processors import physical_cores, processors_for
+from benchmarks.session import resume, rounds
+from benchmarks.session.estimate import estimate
+from benchmarks.session.progress import TerminalProgress
+from benchmarks.session.turns import take_turns
+from benchmarks.spec.flops import step_flops
+from benchmarks.worker.environment import worker_environment
+from benchmarks.worker.process import Launch
+from benchmarks.worker.signals import Interrupted, shielded
+from results.proof.judge import Judgement, judge
+from results.record import Run
+from results.statistics import BASELINE, compare
+from results.store import Store
+
+JUDGE_BUDGET = 12.0
+"""Seconds that the float64 reference and its copies may train for one experiment, unless the options say otherwise."""
+
+REPEATS = 5
+"""Rounds, unless the options say otherwise."""
+
+TURNS = 20
+"""Timed windows of each worker in a round, more where they are noisy, unless the options say otherwise."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What applies to all cells of a session."""
+
+    repeats: int = REPEATS
+    """Rounds: every cell runs once in each, in a fresh process."""
+    timeout: float = 3600.0
+    """Seconds that one run may work."""
+    turns: int = TURNS
+    """Timed windows of each worker in a round, more where they are noisy; 0 walks the ladder only."""
+    judge_budget: float = JUDGE_BUDGET
+    peaks: bool = True
+    """Whether to measure what the machine can do at most."""
+    baseline: tuple[str, str] = BASELINE
+    """Backend and mode that ratios are taken against."""
+    target_accuracy: float | None = None
+    """Test accuracy, from 0 to 1, whose time is taken."""
+    until: float | None = None
+    """Add rounds until every interval of a ratio is at most this wide, as a share of the ratio."""
+    budget: float = 1800.0
+    """With ``until``: seconds of the session after which no round is added."""
+    go_on: bool = False
+    """Without ``until``: whether to add rounds, up to a point, where a cell cannot be told from its baseline yet."""
+    command: str = ""
+    """What was typed, for the report."""
+    log_every: int | None = None
+    """Also tell the loss every so many batches, and the scores after every epoch."""
+    keep_models: bool = False
+    """Whether to keep the best and the last weights of every run."""
+    fresh: bool = False
+    """Give up an interrupted session that could be continued."""
+
+    @property
+    def adds_rounds(self) -> bool:
+        """Whether more rounds may be run than the plan has."""
+        return self.go_on or self.until is not None
+
+    @property
+    def rounds(self) -> dict[str, Any]:
+        """Those that say how many rounds there are."""
+        return {name: getattr(self, name) for name in ("repeats", "until", "go_on")}
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Those that say what is measured in a run."""
+        return {
+            name: getattr(self, name) for name in ("turns", "judge_budget", "peaks", "target_accuracy", "keep_models")
+        }
+
+
+class Session:
+    """The runs of one command, from the first environment to the last row."""
+
+    def __init__(
+        self,
+        name: str,
+        cells: Sequence[Cell],
+        options: Options,
+        interpreters: Interpreters,
+        scratch: Path,
+        store: Store,
+        progress: TerminalProgress,
+        node: str = "",
+        elsewhere: Collection[tuple[str, str, int]] = (),
+    ) -> None:
+        """Plan every run of a session that has been claimed, less those that it has already; nothing is started.
+
+        Workers get folders of their own in ``scratch``. In a cluster, ``node`` is what this machine is called there,
+        and ``elsewhere`` are the backend, mode and round of runs that need not be run here.
+        """
+        self.name = name
+        self.runs: list[Run] = []
+        self._options = options
+        self._interpreters = interpreters
+        self._scratch = scratch
+        self._store = store
+        self.progress = progress
+        self._node = node
+        described = {**describe_machine(), **({"node": node} if node else {})}
+        self._machine = {**described, **processor_settings()}
+        self._start = self._last_end = time.perf_counter()
+        self._import_seconds: dict[str, float] = {}
+        self._judgements: dict[str, Judgement] = {}
+        self._limits: dict[int, Limits] = {}
+        self._comparisons = comparisons(cells)
+        self._processors = {comparison.threads: processors_for(comparison.threads) for comparison in self._comparisons}
+        self._keys = resume.Keys(interpreters, described, options.measured)
+        self._elsewhere = elsewhere
+        self._count, self._standing = resume.go_on(store, name, cells, self._keys)
+        self._plan = [
+            self._still_to_run(comparison.again(round_))
+            for round_ in range(1, options.repeats + 1)
+            for comparison in self._comparisons
+        ]
+
+    def execute(self) -> None:
+        """Run the plan; then add rounds, if the options ask for them.
+
+        ``Interrupted`` ends it early, after every planned run that has no row has got one.
+        """
+        self.progress.plan([record for _, records in self._plan for record in records])
+        cells = [
+            (record.experiment_hash, record.backend, record.mode, record.threads_asked or 0)
+            for _, records in self._plan
+            for record in records
+        ]
+        self.progress.outlook(estimate(self._store.runs(), cells), self.name, len(self._standing))
+        logs = self._store.folder / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        live: list[CellRun] = []
+        try:
+            for comparison, records in self._plan:  # it grows at its end
+                if records:
+                    judgement = self._judge(comparison, records[0])
+                    live = [
+                        CellRun(cell, record, judgement, self._start, self.progress.training, self._keeper(cell))
+                        for cell, record in zip(comparison.cells, records, strict=True)
+                    ]
+                    if self._options.peaks:
+                        self._measure_limits(comparison.threads)
+                    self._compare(comparison, live, logs)
+                if comparison is self._plan[-1][0]:
+                    self._add_rounds(comparison.round + 1)
+            self._store.finish(self.name)
+        except Interrupted as signal:
+            self.progress.message("stopping: the tables and the report are written; a second Ctrl-C stops at once")
+            self._interrupted(live, f"stopped by {signal}")
+            raise
+        finally:
+            for run in live:
+                run.end_worker()
+
+    def _interrupted(self, live: Sequence[CellRun], reason: str) -> None:
+        """Give every run that has no row yet one that says why."""
+        with shielded():
+            for run in live:
+                if run.record not in self.runs:
+                    run.end("interrupted", reason)
+            waiting = [record for _, records in self._plan for record in records if record not in self.runs]
+            for record in waiting:
+                record.status, record.reason = "interrupted", record.reason or f"{reason} before it began"
+            self._store.append(*waiting)
+            self.runs += waiting
+
+    def _still_to_run(self, comparison: Comparison) -> tuple[Comparison, list[Run]]:
+        """The part of a comparison that has no row that stands, and the records of its runs."""
+        waiting = [
+            cell
+            for cell in comparison.cells
+            if self._keys.of(cell, comparison.round) not in self._standing
+            and (cell.backend.name, cell.mode, comparison.round) not in self._elsewhere
+        ]
+        part = replace(comparison, cells=tuple(waiting)) if waiting else comparison
+        return part, self._records(part) if waiting else []
+
+    def _keeper(self, cell: Cell) -> Keeper | None:
+        return Keeper(self._store.folder, cell) if self._options.keep_models else None
+
+    def _add_rounds(self, round_: int) -> None:
+        """Plan one more round of the cells whose ratios are not known well enough, as long as that is wanted."""
+        if not self._may_go_on(round_):
+            return
+        runs = self._store.runs(self.name)
+        found = compare(runs[runs["retired"] == ""], self._store.windows(self.name), self._options.baseline)
+        names = rounds.going_on(found, self._options.until)
+        added = [
+            self._still_to_run(replace(comparison.again(round_), cells=cells))
+            for comparison in self._comparisons
+            if (cells := tuple(cell for cell in comparison.again(round_).cells if _name(cell) in names))
+        ]
+        self._plan += added
+        if added:
+            labels = ", ".join(comparison.materials.label for comparison, _ in added)
+            self.progress.add([record for _, records in added for record in records])
+            self.progress.message(f"ratios that are not sure enough yet: round {round_} of {labels}")
+
+    def _may_go_on(self, round_: int) -> bool:
+        if self._options.until is not None:
+            return time.perf_counter() - self._start <= self._options.budget
+        return self._options.go_on and round_ <= rounds.MOST * self._options.repeats
+
+    def _judge(self, comparison: Comparison, first: Run) -> Judgement:
+        """The reference's judgement of an experiment, made when its first comparison begins."""
+        materials = comparison.materials
+        if materials.label not in self._judgements:
+            self.progress.judging(materials.label)
+            case = materials.case(comparison.precision)
+            self._judgements[materials.label] = judge(case, self._options.judge_budget)
+            first.judge_seconds = self._judgements[materials.label].seconds
+        return self._judgements[materials.label]
+
+    def _measure_limits(self, threads: int) -> None:
+        """Measure what all backends of the session can do with so many threads, unless that has been done."""
+        if threads in self._limits:
+            return
+        self.progress.message(f"measuring what the machine can do at most with {threads} threads")
+        contestants = []
+        cells = [cell for comparison in self._comparisons for cell in comparison.cells if cell.threads == threads]
+        for name, cell in {cell.backend.name: cell for cell in cells}.items():
+            with suppress(EnvironmentFailed):  # its runs will tell
+                python = self._interpreters.path(cell.backend)
+                folder = self._scratch / f"peak-{threads}-{name}"
+                environment = worker_environment(threads)
+                log = self._store.folder / "logs" / f"{self.name}-peak-{threads}-{name}.log"
+                launch = Launch(python, folder, log, environment, self._processors[threads], self._options.timeout)
+                contestants.append(Contestant(cell.backend, cell.device, launch))
+        peaks = product_peaks(contestants, self._scratch / f"peak-{threads}")
+        self._limits[threads] = Limits(tuple(peaks), copy_bandwidth(threads))
+
+    def _compare(self, comparison: Comparison, runs: list[CellRun], logs: Path) -> None:
+        """Run the workers of one comparison: start together, train one after the other, then take turns."""
+        self._start_workers(runs, logs)
+        for run in runs:
+            for step in (run.prepare, run.train, *([run.warm_up] if self._options.turns else [])):
+                with run.turn():
+                    step()
+            if not run.alive:
+                self._ended(run.record)
+        self._take_turns(comparison, runs)
+        for run in runs:
+            if run.record not in self.runs:
+                with run.turn():
+                    run.finish()
+                if limits := self._limits.get(comparison.threads):
+                    limits.apply(run.record)
+                self._ended(run.record)
+
+    def _take_turns(self, comparison: Comparison, runs: list[CellRun]) -> None:
+        """Time all workers, and watch what else the machine does meanwhile."""
+        gpus = gpu_state()
+        watch = NoiseWatch(sum(run.cpu_seconds for run in runs))
+        for turn in take_turns(runs, self._options.turns, self._options.baseline, comparison.round):
+            self.progress.turns(comparison, turn)
+        noise = watch.end(sum(run.cpu_seconds for run in runs))
+        for run in runs:
+            run.record.others_per_wall = noise.others_per_wall
+            run.record.stolen_per_wall = noise.stolen_per_wall
+            run.record.throttled = noise.throttled
+            run.record.gpu = {"before": gpus, "after": gpu_state()} if gpus else {}
+
+    def _start_workers(self, runs: list[CellRun], logs: Path) -> None:
+        """Start processes and import frameworks, as many at once as there are cores.
+
+        An import keeps one core busy, so they do not slow each other down. Those that took longest before go first.
+        """
+        waiting = sorted(runs, key=lambda run: self._import_seconds.get(run.cell.backend.name, 0.0))
+        importing: set[Future[None]] = set()
+        with ThreadPoolExecutor(len(physical_cores())) as pool:
+            try:
+                while waiting or importing:
+                    while waiting and len(importing) < len(physical_cores()):
+                        run = waiting.pop()
+                        self._launch(run, logs)  # in this thread: a worker ends with the one that started it
+                        importing.add(pool.submit(_import, run))
+                    done, importing = wait(importing, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+            except BaseException:
+                for run in runs:  # the pool would wait for imports that hang
+                    run.end_worker()
+                raise
+        self._import_seconds |= {run.cell.backend.name: run.import_seconds for run in runs}
+
+    def _launch(self, run: CellRun, logs: Path) -> None:
+        record = run.record
+        log = logs / f"{record.run}.log"
+        begin = time.perf_counter()
+        try:
+            python = self._interpreters.path(run.cell.backend)
+        except EnvironmentFailed as error:
+            log.write_text(f"{error}\n")
+            record.phase = "environment"
+            run.end("failed", str(error))
+            return
+        record.environment_seconds = time.perf_counter() - begin
+        threads = run.cell.threads
+        # Compilers keep their results in the folder for temporary files, as far as they keep them at all: the first
+        # process of a cell finds it empty, those of later rounds find what the first one left.
+        cache = self._scratch / f"cache-{record.experiment_hash[:16]}-{threads}-{record.backend}-{record.mode}"
+        cache.mkdir(exist_ok=True)
+        environment = {**worker_environment(threads), "TMPDIR": str(cache)}
+        folder = self._scratch / record.run
+        record.key = self._keys.of(run.cell, record.round)
+        with shielded():
+            replication = run.cell.backend.arguments(run.cell.materials.experiment.replicas)
+            where = self._processors[threads]
+            run.start(Launch(python, folder, log, environment, where, self._options.timeout, replication))
+
+    def _records(self, comparison: Comparison) -> list[Run]:
+        """Make the records of a comparison's runs, with all that is known before they begin."""
+        records = []
+        first = self._count + 1
+        for cell in comparison.cells:
+            self._count += 1
+            materials, experiment = cell.materials, cell.materials.experiment
+            run = f"{self.name}-{self._count:04d}"
+            records.append(
+                Run(
+                    run=run,
+                    session=self.name,
+                    experiment=materials.name,
+                    backend=cell.backend.name,
+                    mode=cell.mode,
+                    device=self._expected_device(cell),
+                    seed=experiment.seed,
+                    round=comparison.round,
+                    together=f"{self.name}-{first:04d}",
+                    node=self._node,
+                    experiment_hash=experiment.hash,
+                    backend_hash=cell.backend.hash,
+                    data_hash=materials.data.hash,
+                    batches_hash=materials.batches_hash,
+                    batch_size=experiment.batch_size,
+                    epochs=experiment.epochs,
+                    steps_per_epoch=materials.steps_per_epoch,
+                    parameters=materials.parameter_count,
+                    step_flops=step_flops(materials.model, experiment.batch_size),
+                    threads_asked=cell.threads,
+                    precision_asked=cell.precision,
+                    replicas=experiment.replicas,
+                    point=materials.point,
+                    target_accuracy=self._options.target_accuracy,
+                    machine=self._machine,
+                    command=self._options.command,
+                    weights_from=materials.start.label if materials.start else "",
+                    experiment_json=experiment.canonical_json(),
+                    log=f"logs/{run}.log",
+                )
+            )
+        return records
+
+    def _expected_device(self, cell: Cell) -> str:
+        """What "auto" will be, as far as that is known before the backend is asked: failed runs belong somewhere."""
+        if cell.device == "auto" and not ("gpu" in cell.backend.devices and self._machine["gpus"]):
+            return "cpu"
+        return cell.device
+
+    def _ended(self, record: Run) -> None:
+        """Give a run its row."""
+        with shielded():
+            self._store.append(record)
+            self.runs.append(record)
+        now = time.perf_counter()
+        self.progress.ended(record, now - self._last_end)
+        self._last_end = now
+
+
+def _name(cell: Cell) -> rounds.Name:
+    return cell.materials.experiment.hash, cell.threads, cell.backend.name, cell.mode
+
+
+def _import(run: CellRun) -> None:
+    with run.turn():
+        run.import_framework()

@@ -1,0 +1,1 @@
+"""The parent's side of one worker process: start it, ask it, log it, end it."""

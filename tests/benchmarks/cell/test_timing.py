@@ -1,0 +1,113 @@
+"""Timed windows are long enough, have what came before them behind them, and last as long as they say."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.cell.timing import AIMED_WINDOW, TimedWindows
+from benchmarks.machine.processors import processors_for
+from benchmarks.worker.conversation import Conversation
+from benchmarks.worker.environment import worker_environment
+from benchmarks.worker.process import WorkerError, WorkerProcess
+from results.record import Run, Window
+
+STEPS, BATCH_SIZE = 5, 4
+
+Windows = Callable[..., tuple[TimedWindows, Conversation, Run]]
+
+
+@pytest.fixture
+def windows(tmp_path: Path, write_backend) -> Iterator[Windows]:
+    """Make the windows of a worker whose calls of train sleep, and whose losses are not finite where "breaks" says."""
+    started: list[WorkerProcess] = []
+
+    def make(train: str) -> tuple[TimedWindows, Conversation, Run]:
+        body = f"""
+        calls = 0
+        def put(self, features, labels):
+            return None
+        def train(self, data, batches):
+            {train}
+            if os.path.exists("breaks"):
+                Changed.calls += 1
+                if str(Changed.calls) == open("breaks").read():
+                    return np.full(len(batches), np.nan, np.float32)
+            return np.ones(len(batches), np.float32)
+        def synchronize(self, handle):
+            return handle
+        """
+        environment, processors = worker_environment(1), processors_for(1)
+        worker = WorkerProcess(Path(sys.executable), tmp_path, tmp_path / "log", environment, processors, 60)
+        started.append(worker)
+        worker.hello()
+        worker.ask("import", file=str(write_backend("sleeping", body)))
+        np.save(tmp_path / "batches.npy", np.zeros((50, BATCH_SIZE), np.int64))
+        files = {name: str(tmp_path / "batches.npy") for name in ("features", "labels", "batches", "last_batches")}
+        worker.ask("put", name="train", features=files["features"], labels=files["labels"], chunk=50)
+        worker.ask("order", batches=files["batches"], last_batches=files["last_batches"])
+        record = Run("s-1", "s", "digits", "sleeping", "numpy", "cpu", 1, 1)
+        conversation = Conversation(worker, record, BATCH_SIZE, time.perf_counter())
+        return TimedWindows(conversation, STEPS), conversation, record
+
+    yield make
+    for worker in started:
+        worker.kill()
+
+
+def of_kind(record: Run, kind: str) -> list[Window]:
+    return [window for window in record.window_rows if window.kind == kind]
+
+
+def test_a_window_of_several_calls_follows_a_lead_in_without_a_pause(windows: Windows) -> None:
+    timed, conversation, record = windows("time.sleep(0.03)")
+    timed.warm_up()
+    assert timed.calls >= 2
+    for turn in (1, 2):
+        timed.take(turn)
+    leads, ones = of_kind(record, "lead-in"), of_kind(record, "timed")
+    assert [window.turn for window in leads] == [window.turn for window in ones] == [1, 2]
+    for lead, one in zip(leads, ones, strict=True):
+        assert (lead.steps, one.steps) == (STEPS, STEPS * timed.calls)
+        assert one.samples == one.steps * BATCH_SIZE
+        assert one.started == pytest.approx(lead.started + lead.seconds)
+        assert one.seconds >= AIMED_WINDOW * 0.9
+    assert timed.seconds == [window.seconds for window in ones]
+    assert timed.cpu_per_wall < 0.5, "it sleeps"
+    clock = conversation.clock.seconds
+    assert clock["timed"] == pytest.approx(sum(timed.seconds), abs=leads[0].seconds), "the lead-ins are elsewhere"
+    assert clock["warm_up"] > sum(window.seconds for window in leads)
+
+
+def test_a_window_of_one_call_has_no_lead_in_and_lasts_as_long_as_the_call(windows: Windows) -> None:
+    timed, _, record = windows("time.sleep(0.2)")
+    timed.warm_up()
+    timed.take(1)
+    assert timed.calls == 1
+    assert not of_kind(record, "lead-in")
+    assert [window.steps for window in of_kind(record, "timed")] == [STEPS]
+    assert 0.1 <= timed.seconds[0] < 0.4, "one call, not two; a message may be seen late"
+
+
+def test_a_pause_of_the_machine_does_not_make_windows_too_short(windows: Windows) -> None:
+    """The second call of train is the one after which windows seem to be long enough, however short they are."""
+    timed, _, record = windows("time.sleep(0.3 if Changed.calls == 1 else 0.01); Changed.calls += 1")
+    timed.warm_up()
+    timed.take(1)
+    assert of_kind(record, "warm-up")[1].seconds >= 2 * AIMED_WINDOW
+    assert timed.seconds[0] >= AIMED_WINDOW * 0.9
+
+
+@pytest.mark.parametrize("call", [1, 2], ids=["lead-in", "window"])
+def test_a_loss_that_is_not_finite_ends_the_run(windows: Windows, tmp_path: Path, call: int) -> None:
+    timed, _, _ = windows("time.sleep(0.03)")
+    timed.warm_up()
+    (tmp_path / "breaks").write_text(str(call))
+    with pytest.raises(WorkerError, match="not finite") as error:
+        timed.take(1)
+    assert error.value.status == "diverged"

@@ -1,0 +1,207 @@
+"""Replicas share every batch, and the mathematics stays that of one device: the ladder holds, or tells who cheats."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from backends import environments
+from backends.environments import BackendFile, Interpreters
+from benchmarks.cell.materials import Materials, draw, prepare_data
+from benchmarks.commands.bench import bench
+from benchmarks.machine.processors import processors_for
+from benchmarks.session.outcome import OK, SOME_FAILED
+from benchmarks.session.request import Selection
+from benchmarks.session.session import Options
+from benchmarks.spec import experiment as experiments
+from benchmarks.worker.environment import worker_environment
+from benchmarks.worker.loading import load
+from benchmarks.worker.process import WorkerProcess
+from results import report
+from results.store import Store
+
+UNEVEN = {"epochs": 2, "batch_size": 31}
+"""1,294 samples: batches of 16 and 15 for two replicas, and a last one of 12 and 11."""
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "results"
+
+
+def run(
+    results: Path, interpreters: Interpreters, backend: str, framework: str = "", turns: int = 0, **selection: Any
+) -> int:
+    """Run digits-mlp; a backend that is a file runs where its framework is."""
+    python = str(interpreters.path(environments.find(framework or backend)))
+    chosen = Selection(experiments=["digits-mlp"], backends=[backend], threads=2, **selection)
+    options = Options(1, timeout=300, turns=turns, peaks=False)
+    console = Console(file=(results.parent / "console.txt").open("w"), width=100)
+    return bench(chosen, options, {Path(backend).stem: python}, results, console)
+
+
+def rows(results: Path) -> pd.DataFrame:
+    return Store(results).runs()
+
+
+def told(results: Path) -> str:
+    """Why rows are not ok, and the ends of all logs: a framework that ends a replica says why there alone."""
+    logs = [path.read_text(errors="replace")[-3000:] for path in sorted((results / "logs").glob("*.log"))]
+    return "\n".join([*rows(results)["reason"], *logs])
+
+
+@pytest.mark.parametrize("framework", ["jax", "mindspore", "pytorch"])
+def test_losses_are_those_of_one_device_by_the_ladder_also_where_batches_do_not_divide(
+    results: Path, interpreters: Interpreters, framework: str
+) -> None:
+    code = run(results, interpreters, framework, overrides={**UNEVEN, "replicas": 2})
+    table = rows(results)
+    assert code == OK, told(results)
+    assert list(table["status"]) == ["ok", "ok"], "both modes"
+    assert list(table["replicas"]) == [2, 2]
+    assert [settings["replicas"] for settings in table["settings"]] == [2, 2], "as the framework says"
+    assert table["judged_steps"].eq(table["steps_per_epoch"] * 2).all(), "all steps"
+
+
+@pytest.mark.parametrize("framework", ["jax", "mindspore", "pytorch"])
+def test_batches_of_a_loader_are_shared_too(results: Path, interpreters: Interpreters, framework: str) -> None:
+    code = run(results, interpreters, framework, overrides={**UNEVEN, "epochs": 1, "replicas": 2, "input": "loader"})
+    assert code == OK, told(results)
+
+
+def test_replicas_that_wait_long_for_their_turn_are_not_taken_for_dead(
+    results: Path, interpreters: Interpreters, digits: Materials
+) -> None:
+    """MindSpore's heartbeat would end them after half a minute, and ours is not the only launcher to have one."""
+    workers = {}
+    for name in ("mindspore", "pytorch"):
+        backend, folder = environments.find(name), results.with_name(name)
+        folder.mkdir()
+        workers[name] = WorkerProcess(
+            interpreters.path(backend),
+            folder,
+            folder / "log",
+            worker_environment(2),
+            processors_for(2),
+            300,
+            backend.arguments(2),
+        )
+    try:
+        for name, worker in workers.items():
+            get_ready(worker, environments.find(name), digits)
+            worker.pause()
+        time.sleep(45)
+        for worker in workers.values():
+            worker.resume()
+        time.sleep(10)
+        for worker in workers.values():
+            assert np.isfinite(worker.ask("train", start=0, steps=5).arrays[0]).all()
+    finally:
+        for worker in workers.values():
+            worker.kill()
+
+
+@pytest.fixture
+def digits(results: Path, tmp_path: Path, interpreters: Interpreters) -> Materials:
+    path = experiments.find("digits-mlp")
+    experiment = experiments.load(path)
+    return draw("digits-mlp", experiment, prepare_data(experiment, path.parent, interpreters), tmp_path / "materials")
+
+
+def get_ready(worker: WorkerProcess, backend: BackendFile, digits: Materials) -> None:
+    """Have it train once."""
+    worker.hello()
+    worker.ask("import", file=str(backend.path))
+    ask, mode = partial(worker.ask, "load"), next(iter(backend.modes))
+    load(ask, ["cpu"], digits.model, digits.experiment.loss, digits.sgd, digits.parameters, mode, replicas=2)
+    data = digits.data
+    files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
+    worker.ask("put", name="train", chunk=data.sizes["train"], **files)
+    worker.ask("order", batches=str(digits.batches), last_batches=str(digits.last_batches))
+    worker.ask("train", start=0, steps=5)
+
+
+HEADER = environments.find("pytorch").path.read_text().split("# ///\n")[0] + "# ///\n"
+SABOTEUR = """\
+{header}
+from backends.pytorch import PyTorch
+
+
+class Saboteur(PyTorch):
+    modes = {{"eager": "sabotaged"}}
+    devices = ("cpu",)
+    launcher = {launcher!r}
+{body}
+"""
+NO_AVERAGE = """
+    def load(self, *arguments):
+        super().load(*arguments)
+        self.model = self.network
+"""
+PLAIN_MEAN = """
+    def load(self, *arguments):
+        super().load(*arguments)
+        mean = self.loss
+        self.loss = lambda features, labels: mean(features, labels) * self.total / (len(labels) * self.replicas)
+
+    def train(self, data, batches):
+        self.total = batches.shape[1]
+        return super().train(data, batches)
+"""
+"""Takes back what makes of the mean of the parts' means that of the batch."""
+ONE_ALONE = """
+    def load(self, *arguments):
+        super().load(*arguments[:-1], 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        (NO_AVERAGE, "not-equivalent", "weights after one step"),
+        (PLAIN_MEAN, "not-equivalent", ""),
+        (ONE_ALONE, "failed", "2 replicas were asked for, and it says that there are 1"),
+    ],
+    ids=["gradients are not averaged", "plain mean of uneven parts", "one replica does it all"],
+)
+def test_replicas_that_do_other_work_are_caught(
+    results: Path, interpreters: Interpreters, tmp_path: Path, body: str, status: str, reason: str
+) -> None:
+    file = tmp_path / "saboteur.py"
+    launcher = environments.find("pytorch").launcher
+    file.write_text(SABOTEUR.format(header=HEADER, launcher=launcher, body=body))
+    overrides = {**UNEVEN, "replicas": 2}
+    assert run(results, interpreters, str(file), "pytorch", overrides=overrides) == SOME_FAILED
+    (row,) = rows(results).to_dict("records")
+    assert row["status"] == status, row["reason"]
+    assert reason in row["reason"]
+    assert not row["comparable"]
+
+
+def test_a_backend_without_replicas_is_unavailable_in_its_own_words(results: Path) -> None:
+    chosen = Selection(experiments=["digits-mlp"], backends=["reference"], threads=1, overrides={"replicas": 2})
+    options = Options(1, 120, turns=0, peaks=False)
+    console = Console(file=(results.parent / "console.txt").open("w"))
+    assert bench(chosen, options, {"reference": "current"}, results, console) == OK
+    (row,) = rows(results).to_dict("records")
+    assert (row["status"], row["replicas"]) == ("unavailable", 2)
+    assert "NumPy has no means" in row["reason"]
+
+
+def test_a_sweep_over_replicas_shows_how_it_scales(results: Path, interpreters: Interpreters) -> None:
+    overrides = {"epochs": 1}
+    code = run(results, interpreters, "jax", turns=2, sweeps=["replicas=1,2"], modes=["jit"], overrides=overrides)
+    assert code == OK, told(results)
+    assert list(rows(results)["replicas"]) == [1, 2]
+    shown = (results.parent / "console.txt").read_text()
+    assert "one round has no interval" in shown.replace("\n", " ")
+    page = (results / report.PAGE).read_text()
+    assert "Scaling over replicas" in page

@@ -1,0 +1,284 @@
+"""Everything planned ends as a row, and the rows of what works do not depend on what fails beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from benchmarks.cell.kept_models import load_model
+from benchmarks.commands.bench import bench
+from benchmarks.session.outcome import OK, SOME_FAILED
+from benchmarks.session.request import Selection
+from benchmarks.session.rounds import MOST
+from benchmarks.session.session import TURNS, Options
+from results.record import PHASES
+from results.store import Store
+
+FAST = {"epochs": 1}
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "results"
+
+
+def run(
+    results: Path,
+    backends: list[str],
+    repeats: int = 1,
+    timeout: float = 120,
+    input: str = "resident",
+    peaks: bool = False,
+    options: Options | None = None,
+    overrides: dict[str, Any] | None = None,
+    **selection: Any,
+) -> int:
+    names = [Path(name).stem for name in backends]
+    chosen = Selection(
+        experiments=["digits-mlp"],
+        backends=backends,
+        threads=1,
+        overrides={**FAST, "input": input, **(overrides or {})},
+        **selection,
+    )
+    console = Console(file=(results.parent / "console.txt").open("w"), width=80)
+    pythons = dict.fromkeys(names, "current")
+    return bench(chosen, options or Options(repeats, timeout, peaks=peaks), pythons, results, console)
+
+
+def rows(results: Path) -> pd.DataFrame:
+    return Store(results).runs().set_index("backend")
+
+
+def test_a_run_that_works_leaves_a_whole_row(results: Path) -> None:
+    assert run(results, ["reference"]) == OK
+    row = rows(results).loc["reference"]
+    assert row["status"] == "ok"
+    assert row["device"] == "cpu"
+    assert all(row[f"{phase}_seconds"] > 0 for phase in PHASES)
+    assert sum(row[f"{phase}_seconds"] for phase in PHASES) == pytest.approx(row["wall_seconds"], rel=0.02)
+    assert row["judge_seconds"] > 0, "the first run of an experiment carries what the reference took"
+    assert row["train_samples_per_second"] > 100
+    assert row["predict_samples_per_second"] > 100
+    assert 0.3 < row["cpu_per_wall"] < 1.3, "one thread was asked for"
+    assert row["peak_memory_bytes"] > 20e6
+    assert row["parameters"] == 64 * 64 + 64 + 64 * 32 + 32 + 32 * 10 + 10
+    assert json.loads(str(row["experiment_json"]))["batch_size"] == 32
+    store = Store(results)
+    steps, epochs, windows = store.steps(), store.epochs(), store.windows()
+    assert list(steps["step"]) == list(range(1, len(steps) + 1))
+    assert len(steps) == row["steps_per_epoch"]
+    assert list(epochs["epoch"]) == [0, 1]
+    assert epochs["train_loss"].iloc[1] == pytest.approx(steps["loss"].mean(), rel=0.02)
+    assert epochs["test_accuracy"].iloc[1] == row["test_accuracy"]
+    assert len(windows[windows["kind"] == "timed"]) == TURNS
+    timed = windows[windows["kept"] == 1]
+    assert TURNS / 2 <= len(timed) <= TURNS
+    assert set(timed["kind"]) == {"timed"}
+    assert (timed["samples"] == timed["steps"] * 32).all()
+    assert row["train_samples_per_second"] == pytest.approx((timed["samples"] / timed["seconds"]).median())
+    for name in ("runs", "epochs", "steps", "windows"):
+        assert len(pd.read_csv(results / f"{name}.csv")) == len(pd.read_parquet(results / f"{name}.parquet")) > 0
+
+
+def test_the_best_and_the_last_weights_are_kept_when_asked_for(results: Path) -> None:
+    options = Options(1, peaks=False, turns=0, keep_models=True)
+    assert run(results, ["reference"], options=options, overrides={"epochs": 8}) == OK
+    row = rows(results).loc["reference"]
+    epochs = Store(results).epochs().set_index("epoch")["validation_accuracy"]
+    assert row["best_epoch"] == epochs.idxmax()
+    models: Any = row["models"]
+    assert {which: kept["epoch"] for which, kept in models.items()} == {"best": row["best_epoch"], "last": 8}
+    assert f"lockstep predict {row['run']} --data test" in (results.parent / "console.txt").read_text()
+    for kept in models.values():
+        assert load_model(results / kept["file"]).epoch == kept["epoch"]
+
+
+def test_no_model_is_kept_unless_asked_for_or_of_a_run_that_failed(results: Path, write_backend) -> None:
+    failing = write_backend("failing", "def predict(self, data):\n    return np.zeros((3, 3), np.float32)")
+    run(results, ["reference"])
+    run(results, [str(failing)], options=Options(1, peaks=False, turns=0, keep_models=True))
+    assert list(rows(results)["models"]) == [{}, {}]
+    assert not (results / "models").exists()
+
+
+def test_models_that_cannot_be_written_fail_the_run(results: Path) -> None:
+    results.mkdir()
+    (results / "models").write_text("in the way")
+    assert run(results, ["reference"], options=Options(1, peaks=False, turns=0, keep_models=True)) == SOME_FAILED
+    row = rows(results).loc["reference"]
+    assert (row["status"], row["models"]) == ("failed", {})
+    assert "models cannot be kept" in str(row["reason"])
+
+
+def test_what_was_trained_before_a_divergence_is_judged(results: Path, write_backend) -> None:
+    late = """
+    trained = 0
+
+    def synchronize(self, handle):
+        losses = super().synchronize(handle)
+        self.trained += len(losses)
+        return losses if self.trained <= 41 else losses * np.nan
+    """
+    options = Options(1, peaks=False, turns=0, judge_budget=1e-9)
+    assert run(results, [str(write_backend("late", late))], options=options, overrides={"epochs": 2}) == SOME_FAILED
+    row = rows(results).loc["late"]
+    assert row["status"] == "diverged"
+    assert row["judged_steps"] == 4
+    assert all(rung["figure"] <= rung["tolerance"] for rung in row["ladder"])
+    assert pd.isna(row["comparable"]), "its work was equal, its speed is not to be compared"
+
+
+def test_progress_can_be_a_line_every_so_many_batches_and_every_epoch(results: Path) -> None:
+    options = Options(1, peaks=False, turns=0, log_every=100)
+    assert run(results, ["reference"], options=options, overrides={"epochs": 2, "batch_size": 8}) == OK
+    lines = [line for line in (results.parent / "console.txt").read_text().splitlines() if "| epoch 2/2" in line]
+    assert re.fullmatch(r"digits-mlp reference numpy \| epoch 2/2: loss \d\.\d{4} \[800/1294\]", lines[0])
+    assert re.fullmatch(r".*: 162 iterations, training loss .*, average test loss .*, test accuracy .*%", lines[1])
+    assert len(lines) == 2
+
+
+def test_a_row_says_what_share_of_the_machine_was_used(results: Path) -> None:
+    assert run(results, ["reference"], peaks=True) == OK
+    row = rows(results).loc["reference"]
+    assert row["step_flops"] == 32 * (2 * 64 * 64 * 2 + 2 * 64 * 32 * 3 + 2 * 32 * 10 * 3)
+    assert row["gflops"] == pytest.approx(row["train_samples_per_second"] / 32 * row["step_flops"] / 1e9)
+    assert row["share_of_peak"] == pytest.approx(row["gflops"] / row["peak_gflops"])
+    assert 0 < row["share_of_peak"] < 1
+    assert 0.1 < row["product_threads"] < 1.5, "one thread was asked for; a busy machine gives less"
+    assert row["copy_bytes_per_second"] > 1e8
+
+
+def test_rounds_are_added_until_the_interval_is_narrow_or_the_budget_is_spent(results: Path, write_backend) -> None:
+    backends = ["reference", str(write_backend("other"))]
+
+    def rounds(until: float, budget: float) -> int:
+        shutil.rmtree(results, ignore_errors=True)
+        options = Options(2, peaks=False, turns=4, baseline=("reference", "numpy"), until=until, budget=budget)
+        assert run(results, backends, options=options) == OK
+        return int(rows(results)["round"].max())
+
+    begin = time.perf_counter()
+    assert rounds(until=1e9, budget=600) == 2
+    of_two_rounds = time.perf_counter() - begin
+    assert rounds(until=1e-6, budget=0) == 2
+    assert rounds(until=1e-6, budget=2 * of_two_rounds) > 2
+
+
+SLOWER = """
+def train(self, data, batches):
+    begin = time.perf_counter()
+    losses = super().train(data, batches)
+    share = {least} + {spread} * np.random.default_rng([os.getpid(), int(7 * begin)]).random()
+    end = time.perf_counter() + share * (time.perf_counter() - begin)
+    while time.perf_counter() < end:
+        pass
+    return losses
+"""
+"""By a random share of the time that changes seven times a second."""
+
+
+def test_only_a_noisy_cell_near_its_baseline_gets_more_rounds_and_there_is_an_end_to_them(
+    results: Path, write_backend
+) -> None:
+    shares = {"baseline": (0.0, 0.6), "noisy": (0.0, 0.6), "slow": (3.0, 0.0)}
+    backends = [
+        str(write_backend(name, SLOWER.format(least=least, spread=spread))) for name, (least, spread) in shares.items()
+    ]
+    options = Options(2, peaks=False, turns=4, baseline=("baseline", "numpy"), go_on=True)
+    assert run(results, backends, options=options) == OK
+    rounds = Store(results).runs().groupby("backend")["round"].max()
+    assert rounds.to_dict() == {"baseline": MOST * 2, "noisy": MOST * 2, "slow": 2}
+
+
+def test_a_sweep_has_rows_for_every_point_and_threads_are_set(results: Path) -> None:
+    assert run(results, ["reference"], sweeps=["batch_size=16,32", "threads=1,2"]) == OK
+    table = rows(results)
+    assert list(table["point"]) == [f"batch_size={size}, threads={threads}" for size in (16, 32) for threads in (1, 2)]
+    assert list(table["batch_size"]) == [16, 16, 32, 32]
+    assert list(table["threads_asked"]) == [1, 2, 1, 2]
+
+
+def test_the_time_to_a_target_accuracy_is_that_of_the_epoch_that_reached_it(results: Path) -> None:
+    easy, hard = (Options(1, peaks=False, turns=0, target_accuracy=target) for target in (0.2, 1.0))
+    for options in (easy, hard):
+        assert run(results, ["reference"], options=options) == OK
+    reached, missed = rows(results).to_dict("records")
+    epochs = Store(results).epochs()
+    first = epochs[(epochs["run"] == reached["run"]) & (epochs["test_accuracy"] >= 0.2)].iloc[0]
+    assert reached["seconds_to_target"] == first["elapsed_seconds"] > 0
+    assert pd.isna(missed["seconds_to_target"])
+
+
+def test_training_windows_cover_every_sample_once_per_epoch(results: Path) -> None:
+    run(results, ["reference"])
+    windows = Store(results).windows()
+    training = windows[windows["kind"] == "training"]
+    assert training["samples"].sum() == 1294
+    assert training["steps"].iloc[0] == 1, "the first step is timed alone"
+
+
+def test_a_device_that_is_not_there_is_unavailable_and_not_an_error(results: Path) -> None:
+    assert run(results, ["reference"], device="gpu") == OK
+    row = rows(results).loc["reference"]
+    assert (row["status"], row["device"], row["phase"]) == ("unavailable", "gpu", "load")
+    assert row["reason"]
+
+
+def test_the_input_of_the_experiment_reaches_the_backend(results: Path, write_backend) -> None:
+    body = """
+    def load(self, *arguments):
+        super().load(*arguments[:-3], "resident", *arguments[-2:])
+        self.input = arguments[-3]
+
+    def describe(self):
+        return {**super().describe(), "input": self.input}
+    """
+    assert run(results, [str(write_backend("loading", body)), "reference"], input="loader") == OK
+    table = rows(results)
+    assert table.loc["loading", "status"] == "ok"
+    assert table["settings"]["loading"]["input"] == "loader"
+    assert (table.loc["reference", "status"], table.loc["reference", "phase"]) == ("unavailable", "load")
+    assert "NumPy has no input pipeline" in str(table.loc["reference", "reason"])
+
+
+def test_rounds_are_fresh_processes_with_equal_hashes(results: Path, write_backend) -> None:
+    other = write_backend("other")
+    assert run(results, ["reference", str(other)], repeats=2) == OK
+    table = Store(results).runs()
+    assert list(table["round"]) == [1, 1, 2, 2]
+    assert list(table["backend"]) == ["reference", "other", "other", "reference"], "the order is reversed"
+    for column in ("weights_hash", "batches_hash", "data_hash"):
+        assert table[column].nunique() == 1
+    losses = Store(results).steps().pivot(index="step", columns="run", values="loss").to_numpy()
+    assert np.ptp(losses, axis=1).max() == 0
+
+
+def test_an_environment_that_cannot_be_made_is_a_row(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backends import environments
+
+    monkeypatch.setattr(environments, "ENVIRONMENTS", tmp_path / "environments")
+    path = tmp_path / "conflict.py"
+    path.write_text(
+        "# /// script\n# dependencies = ['iniconfig==2.0.0', 'iniconfig==2.1.0']\n# ///\n"
+        "class A:\n    modes = {'a': 'b'}\n    devices = ('cpu',)\n"
+    )
+    console = Console(file=(tmp_path / "console.txt").open("w"), width=80)
+    chosen = Selection(experiments=["digits-mlp"], backends=[str(path), "reference"], threads=1, overrides=FAST)
+    assert bench(chosen, Options(1, 60, peaks=False), {"reference": "current"}, results, console) == SOME_FAILED
+    table = rows(results)
+    assert (table.loc["conflict", "status"], table.loc["conflict", "phase"]) == ("failed", "environment")
+    assert "iniconfig" in str(table.loc["conflict", "reason"])
+    assert table.loc["reference", "status"] == "ok"
