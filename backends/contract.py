@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -120,6 +120,34 @@ class SGD:
     weight_decay: float
 
 
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a backend is asked to train, and how. What is added later is one more field, with a default."""
+
+    model: Model
+    loss: Loss
+    """The mean over the batch; the mean squared error is the mean over samples and outputs."""
+    optimizer: SGD
+    mode: str
+    """One of the backend's ``modes``."""
+    parameters: Parameters = field(default_factory=dict)
+    """What training starts from, every parameter of the model. (The parent names their file instead.)"""
+    device: str = "cpu"
+    """"cpu" or "gpu"."""
+    input: Input = "resident"
+    """Where ``train`` takes its batches from. "resident": ``put`` moves the data set to the device, and each batch is
+    one gather there. "loader": what ``put`` gets stays in host memory, and ``train`` feeds exactly the given batches,
+    in the given order, through the framework's own input pipeline, as its tutorials do."""
+    precision: Precision = "float32"
+    """The arithmetic of products. "float32": all of it, also where the framework's default is less. "tf32": inputs of
+    products are rounded to 10 bits after the binary point, which GPUs of NVIDIA can do."""
+    replicas: int = 1
+    """So many replicas of the model share the work of every batch, by the framework's own means: each takes a part of
+    its samples, and the gradients are averaged so that the step is that of the whole batch on one device, also where
+    the parts are not of the same size. ``synchronize`` returns the losses of whole batches. Replicas that are processes
+    (``launcher``) are all asked for the same, and any of them may be the one that answers."""
+
+
 class Unavailable(Exception):
     """The backend cannot do this here (a device, a layer, an option); the message is the reason that is reported."""
 
@@ -161,34 +189,10 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def load(
-        self,
-        model: Model,
-        loss: Loss,
-        sgd: SGD,
-        parameters: Parameters,
-        device: str,
-        mode: str,
-        input: Input,
-        precision: Precision,
-        replicas: int = 1,
-    ) -> None:
-        """Build the model, its loss (mean over the batch) and its optimizer, and set exactly these parameters.
+    def load(self, job: Job) -> None:
+        """Build the job's model, loss and optimizer on its device, and set exactly its parameters.
 
-        ``device`` is "cpu" or "gpu", ``mode`` one of ``modes``. The number of threads is that of the process
-        affinity mask, which OMP_NUM_THREADS repeats. The mean squared error is the mean over samples and outputs.
-
-        ``input`` is where ``train`` takes its batches from. "resident": ``put`` moves the data set to the device, and
-        each batch is one gather there. "loader": what ``put`` gets stays in host memory, and ``train`` feeds exactly
-        the given batches, in the given order, through the framework's own input pipeline, as its tutorials do.
-
-        ``precision`` is the arithmetic of products. "float32": all of it, also where the framework's default is less.
-        "tf32": inputs of products are rounded to 10 bits after the binary point, which GPUs of NVIDIA can do.
-
-        ``replicas`` of the model share the work of every batch, by the framework's own means: each takes a part of its
-        samples, and the gradients are averaged so that the step is that of the whole batch on one device, also where
-        the parts are not of the same size. ``synchronize`` returns the losses of whole batches. Replicas that are
-        processes (``launcher``) are all asked for the same, and any of them may be the one that answers.
+        The number of threads is that of the process affinity mask, which OMP_NUM_THREADS repeats.
 
         Raises Unavailable if the device is not there, if a layer or option is not supported, if ``input`` is
         "loader" and the framework has no pipeline of its own, if it cannot compute in this precision here, or if it
@@ -247,3 +251,15 @@ def model_from_json(values: dict[str, Any]) -> Model:
         arguments = {key: value for key, value in entry.items() if key != "layer"}
         layers.append(LAYERS[entry["layer"]](**arguments))
     return Model(tuple(values["input_shape"]), tuple(layers))
+
+
+def job_to_json(job: Job) -> dict[str, Any]:
+    """Return the job as plain JSON values, without its parameters; ``job_from_json`` is the inverse."""
+    values = {item.name: getattr(job, item.name) for item in fields(Job) if item.name != "parameters"}
+    return {**values, "model": model_to_json(job.model), "optimizer": asdict(job.optimizer)}
+
+
+def job_from_json(values: dict[str, Any], parameters: Parameters) -> Job:
+    """Return the job that ``job_to_json`` wrote, with its parameters."""
+    model, optimizer = model_from_json(values["model"]), SGD(**values["optimizer"])
+    return Job(**{**values, "model": model, "optimizer": optimizer}, parameters=parameters)

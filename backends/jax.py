@@ -44,51 +44,41 @@ class Jax(Backend):
     }
     devices = ("cpu", "gpu")
 
-    def load(
-        self,
-        model: contract.Model,
-        loss: contract.Loss,
-        sgd: contract.SGD,
-        parameters: contract.Parameters,
-        device: str,
-        mode: str,
-        input: contract.Input,
-        precision: contract.Precision,
-        replicas: int = 1,
-    ) -> None:
+    def load(self, job: contract.Job) -> None:
         """Build the jitted functions and put parameters and optimizer state on the device."""
         # Read when the GPU client is created. Preallocation would take most of the memory whatever the model needs.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-        if device == "cpu" and precision == "tf32":
+        if job.device == "cpu" and job.precision == "tf32":
             raise Unavailable("JAX has TF32 on GPUs only")
         # On a GPU, the default would be TF32.
-        jax.config.update("jax_default_matmul_precision", "highest" if precision == "float32" else "tensorfloat32")
+        jax.config.update("jax_default_matmul_precision", "highest" if job.precision == "float32" else "tensorfloat32")
+        replicas = job.replicas
         if replicas > 1 and jax.config.jax_num_cpu_devices != replicas:
             jax.config.update("jax_num_cpu_devices", replicas)  # of the client, which is made with the first of them
         try:
-            devices = jax.devices(device)[:replicas]
+            devices = jax.devices(job.device)[:replicas]
         except RuntimeError as error:
-            raise Unavailable(f"jax.devices({device!r}): {str(error).splitlines()[0]}") from None
+            raise Unavailable(f"jax.devices({job.device!r}): {str(error).splitlines()[0]}") from None
         if len(devices) < replicas:
-            raise Unavailable(f"len(jax.devices({device!r})) is {len(devices)}: {replicas} replicas want as many")
+            raise Unavailable(f"len(jax.devices({job.device!r})) is {len(devices)}: {replicas} replicas want as many")
         self.device = devices[0]
         jax.config.update("jax_default_device", self.device)
         self._place(devices)
-        self.waits = replicas > 1 and device == "cpu"
-        if input == "loader":
+        self.waits = job.replicas > 1 and job.device == "cpu"
+        if job.input == "loader":
             self.grain = _import_grain()
-        self.mode = mode
-        self.input = input
-        self.layers = model.layers
-        self.channels, self.flattened = _channels(model), _first_linear(model)
+        self.mode = job.mode
+        self.input = job.input
+        self.layers = job.model.layers
+        self.channels, self.flattened = _channels(job.model), _first_linear(job.model)
         flatten = _flatten if self.flattened is not None else _flatten_in_order
-        self.network = nn.Sequential([_layer(index, layer, flatten) for index, layer in enumerate(model.layers)])
-        self.optimizer = _optimizer(sgd)
-        self.weights = jax.device_put(self._to_flax(parameters), self.everywhere)
+        self.network = nn.Sequential([_layer(index, layer, flatten) for index, layer in enumerate(job.model.layers)])
+        self.optimizer = _optimizer(job.optimizer)
+        self.weights = jax.device_put(self._to_flax(job.parameters), self.everywhere)
         self.state = self.optimizer.init(self.weights)
         self.logits = jax.jit(lambda weights, features: self.network.apply({"params": weights}, features))
-        update = self._update(_cross_entropy if loss == "cross-entropy" else _mean_squared_error)
-        step = update if input == "loader" else _gathering(update)
+        update = self._update(_cross_entropy if job.loss == "cross-entropy" else _mean_squared_error)
+        step = update if job.input == "loader" else _gathering(update)
         self.step = jax.jit(step, donate_argnums=(0, 1))
         self.keeping_step = jax.jit(_keeping(step), donate_argnums=(0, 1, 2))
         self.scan = jax.jit(_scan(step), donate_argnums=(0, 1))

@@ -25,14 +25,12 @@ from backends.contract import (
     Backend,
     Conv2d,
     Flatten,
-    Input,
+    Job,
     Layer,
     Linear,
     Loss,
     MaxPool2d,
-    Model,
     Parameters,
-    Precision,
     ReLU,
     Tanh,
     Unavailable,
@@ -86,55 +84,44 @@ class MindSpore(Backend):
             "launch_blocking": self.launch_blocking,
         }
 
-    def load(
-        self,
-        model: Model,
-        loss: Loss,
-        sgd: SGD,
-        parameters: Parameters,
-        device: str,
-        mode: str,
-        input: Input,
-        precision: Precision,
-        replicas: int = 1,
-    ) -> None:
+    def load(self, job: Job) -> None:
         """Build the cells, set their parameters, and prepare the step and the forward pass of the mode."""
-        if device != "cpu":
+        if job.device != "cpu":
             raise Unavailable(
                 "the MindSpore package on PyPI computes on CPU and Ascend only: "
                 "its GPU plug-ins are for CUDA 11.1 and 11.6"
             )
-        if precision != "float32":
+        if job.precision != "float32":
             raise Unavailable("MindSpore computes in float32 on the CPU")
-        self.mode = mode
-        self.input = input
-        if any(isinstance(layer, Conv2d) for layer in model.layers):
+        self.mode = job.mode
+        self.input = job.input
+        if any(isinstance(layer, Conv2d) for layer in job.model.layers):
             # On AVX-512, MindSpore asks oneDNN for layouts that leave every convolution to its reference loops:
             # training is 10 to 25 times slower than with the kernels up to AVX2. oneDNN reads this at its first use.
             os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
         ms.set_device("CPU")
-        self.replicas, self.rank = replicas, 0
-        if replicas > 1:
+        self.replicas, self.rank = job.replicas, 0
+        if job.replicas > 1:
             self._join()
         # By default the pool has a thread for every CPU of the machine, whatever the affinity mask says.
         pool = processors = len(os.sched_getaffinity(0))
-        self.launch_blocking = mode == "pynative" and processors <= FEW_PROCESSORS
+        self.launch_blocking = job.mode == "pynative" and processors <= FEW_PROCESSORS
         if self.launch_blocking:
             # The threads of its pipeline spin while they wait, which takes the processors from the kernels: small
             # models took 2 to 11 times as long for a step. Python launches the kernels itself then, and waits.
             ms.runtime.launch_blocking()
-        elif mode == "pynative":
+        elif job.mode == "pynative":
             pool = processors - 2  # Python and its pipeline keep two busy: a larger pool makes small models slower
         ms.device_context.cpu.op_tuning.threads_num(pool)
 
         # SequentialCell names the parameters of layer i "i.weight" and "i.bias": the canonical names.
-        self.network = nn.SequentialCell(*[_cell(layer) for layer in model.layers])
+        self.network = nn.SequentialCell(*[_cell(layer) for layer in job.model.layers])
         for parameter in self.network.trainable_params():
-            parameter.set_data(Tensor(np.array(parameters[parameter.name])))
-        self.optimizer = _optimizer(self.network.trainable_params(), sgd)
-        self.loss = _loss(loss)
+            parameter.set_data(Tensor(np.array(job.parameters[parameter.name])))
+        self.optimizer = _optimizer(self.network.trainable_params(), job.optimizer)
+        self.loss = _loss(job.loss)
         self.updates: dict[float, Callable[..., Any]] = {}
-        self.forward = ms.jit(self.network.construct) if mode == "graph" else self.network
+        self.forward = ms.jit(self.network.construct) if job.mode == "graph" else self.network
         self.loops: dict[tuple[Callable[..., Any], int], Callable[..., Any]] = {}
 
     def _join(self) -> None:

@@ -33,62 +33,52 @@ class PyTorch(Backend):
     devices = ("cpu", "gpu")
     launcher = ("{python}", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node={replicas}")
 
-    def load(
-        self,
-        model: contract.Model,
-        loss: contract.Loss,
-        sgd: contract.SGD,
-        parameters: contract.Parameters,
-        device: str,
-        mode: str,
-        input: contract.Input,
-        precision: contract.Precision,
-        replicas: int = 1,
-    ) -> None:
+    def load(self, job: contract.Job) -> None:
         """Build model, loss and optimizer."""
-        if device == "gpu" and not torch.cuda.is_available():
+        if job.device == "gpu" and not torch.cuda.is_available():
             raise Unavailable("torch.cuda.is_available() is False: PyTorch sees no GPU here")
-        if device == "gpu" and torch.cuda.device_count() < replicas:
-            gpus = torch.cuda.device_count()
-            raise Unavailable(f"torch.cuda.device_count() is {gpus}: NCCL wants a GPU for each of {replicas} replicas")
-        if device == "cpu" and precision == "tf32":
+        if job.device == "gpu" and torch.cuda.device_count() < job.replicas:
+            found = f"torch.cuda.device_count() is {torch.cuda.device_count()}"
+            raise Unavailable(f"{found}: NCCL wants a GPU for each of {job.replicas} replicas")
+        if job.device == "cpu" and job.precision == "tf32":
             raise Unavailable("PyTorch has TF32 on GPUs only")
         # cuDNN uses TF32 unless told otherwise.
-        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-        torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        self.mode = mode
-        self.input = input
-        self.replicas = replicas
-        if replicas > 1:
+        torch.backends.cuda.matmul.allow_tf32 = job.precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = job.precision == "tf32"
+        self.mode = job.mode
+        self.input = job.input
+        self.replicas = job.replicas
+        if job.replicas > 1:
             # torchrun has put into the environment who is who. NCCL is for GPUs, and Gloo for CPUs.
-            distributed.init_process_group("nccl" if device == "gpu" else "gloo")
-        self.rank = distributed.get_rank() if replicas > 1 else 0
-        self.device = torch.device("cuda", self.rank) if device == "gpu" else torch.device("cpu")
-        if device == "gpu":
+            distributed.init_process_group("nccl" if job.device == "gpu" else "gloo")
+        self.rank = distributed.get_rank() if job.replicas > 1 else 0
+        self.device = torch.device("cuda", self.rank) if job.device == "gpu" else torch.device("cpu")
+        if job.device == "gpu":
             torch.cuda.set_device(self.device)
-        network = nn.Sequential(*(_layer(layer) for layer in model.layers))
+        network = nn.Sequential(*(_layer(layer) for layer in job.model.layers))
         # strict: every parameter of the model must be given, and no other.
-        network.load_state_dict({name: torch.from_numpy(values) for name, values in parameters.items()}, strict=True)
+        weights = {name: torch.from_numpy(values) for name, values in job.parameters.items()}
+        network.load_state_dict(weights, strict=True)
         # On the CPU, convolutions are faster by a quarter with the channels last (the performance guide says so, too).
-        convolutional = any(isinstance(layer, contract.Conv2d) for layer in model.layers)
-        self.layout = torch.channels_last if convolutional and device == "cpu" else torch.contiguous_format
+        convolutional = any(isinstance(layer, contract.Conv2d) for layer in job.model.layers)
+        self.layout = torch.channels_last if convolutional and job.device == "cpu" else torch.contiguous_format
         self.network = network.to(self.device, memory_format=self.layout)
-        self.model = DistributedDataParallel(self.network) if replicas > 1 else self.network
+        self.model = DistributedDataParallel(self.network) if job.replicas > 1 else self.network
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
-            lr=sgd.learning_rate,
-            momentum=sgd.momentum,
-            nesterov=sgd.nesterov,
-            weight_decay=sgd.weight_decay,
+            lr=job.optimizer.learning_rate,
+            momentum=job.optimizer.momentum,
+            nesterov=job.optimizer.nesterov,
+            weight_decay=job.optimizer.weight_decay,
             fused=True,
         )
-        loss_function = functional.cross_entropy if loss == "cross-entropy" else functional.mse_loss
+        loss_function = functional.cross_entropy if job.loss == "cross-entropy" else functional.mse_loss
 
         def forward(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             return loss_function(self.model(features), labels)
 
-        self.loss = torch.compile(forward) if mode == "compile" else forward
-        self.logits = torch.compile(self.network) if mode == "compile" else self.network
+        self.loss = torch.compile(forward) if job.mode == "compile" else forward
+        self.logits = torch.compile(self.network) if job.mode == "compile" else self.network
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Copy the arrays into tensors; class labels become int64, as cross_entropy wants them."""

@@ -37,14 +37,13 @@ from backends.contract import (
     Backend,
     Conv2d,
     Flatten,
-    Input,
+    Job,
     Layer,
     Linear,
     Loss,
     MaxPool2d,
     Model,
     Parameters,
-    Precision,
     ReLU,
     Tanh,
     Unavailable,
@@ -376,28 +375,17 @@ class Reference(Backend):
             "precision": "float64",
         }
 
-    def load(
-        self,
-        model: Model,
-        loss: Loss,
-        sgd: SGD,
-        parameters: Parameters,
-        device: str,
-        mode: str,
-        input: Input,
-        precision: Precision,
-        replicas: int = 1,
-    ) -> None:
+    def load(self, job: Job) -> None:
         """Set the parameters, as float64 of exactly the same values."""
-        if device not in self.devices:
-            raise Unavailable(f"the reference runs on the cpu only, not on {device}")
-        if input == "loader":
+        if job.device not in self.devices:
+            raise Unavailable(f"the reference runs on the cpu only, not on {job.device}")
+        if job.input == "loader":
             raise Unavailable("NumPy has no input pipeline of its own, and so the reference has no loader")
-        if precision != "float32":
+        if job.precision != "float32":
             raise Unavailable("the reference computes in float64: there is nothing to narrow")
-        if replicas > 1:
+        if job.replicas > 1:
             raise Unavailable("NumPy has no means to train replicas of a model")
-        self.training = Training(model, loss, sgd, parameters)
+        self.training = Training(job.model, job.loss, job.optimizer, job.parameters)
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Data:
         """Copy the arrays into memory: as float32, since only a batch at a time is needed as float64."""

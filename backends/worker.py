@@ -57,21 +57,11 @@ class Worker:
         self.backend = load_backend(Path(file))
         return {}, []
 
-    def load(self, **job: Any) -> Reply:
-        """Build the model from exactly the parameters in the job's safetensors file."""
+    def load(self, job: dict[str, Any], parameters: str) -> Reply:
+        """Build what the job says, from exactly the parameters in a safetensors file."""
         from safetensors.numpy import load_file
 
-        self.backend.load(
-            contract.model_from_json(job["model"]),
-            job["loss"],
-            contract.SGD(**job["sgd"]),
-            load_file(job["parameters"]),
-            job["device"],
-            job["mode"],
-            job["input"],
-            job["precision"],
-            job["replicas"],
-        )
+        self.backend.load(contract.job_from_json(job, load_file(parameters)))
         return {}, []
 
     def describe(self) -> Reply:

@@ -34,7 +34,8 @@ def write_backend(tmp_path: Path) -> ProgramBackend:
         path = tmp_path / f"{name}.py"
         path.write_text(
             "# /// script\n# dependencies = ['numpy', 'safetensors']\n# ///\n"
-            "import os, signal, sys, time\nimport numpy as np\nfrom backends.reference import Reference\n"
+            "import os, signal, sys, time\nfrom dataclasses import replace\n"
+            "import numpy as np\nfrom backends.reference import Reference\n"
             f"{top}\n"
             "class Changed(Reference):\n"
             "    modes = {'numpy': 'changed on purpose'}\n"

@@ -104,6 +104,19 @@ class Materials:
         """The optimizer as the backends get it."""
         return contract.SGD(**self.experiment.sgd.model_dump())
 
+    def job(self, mode: str, precision: contract.Precision = "float32") -> contract.Job:
+        """What a backend is asked to train, less the parameters, whose file it gets."""
+        experiment = self.experiment
+        return contract.Job(
+            self.model,
+            experiment.loss,
+            self.sgd,
+            mode,
+            input=experiment.input,
+            precision=precision,
+            replicas=experiment.replicas,
+        )
+
     @property
     def outputs(self) -> int:
         """Values that the model gives per sample."""

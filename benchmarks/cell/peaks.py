@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from backends.contract import SGD, Linear, Model
+from backends.contract import SGD, Job, Linear, Model
 from backends.environments import BackendFile
 from benchmarks.machine.processors import physical_cores
 from benchmarks.spec.flops import step_flops
@@ -209,15 +209,14 @@ def _write(folder: Path, size: int) -> Path:
 def _load(worker: WorkerProcess, contestant: Contestant, size: int, files: Path) -> str:
     """Load the model on the first of the devices that is available, and return which one that is."""
 
-    def ask(**job: Any) -> None:
+    def ask(**arguments: Any) -> None:
         # An instance of a backend is loaded once: this makes another one, with the framework already there.
         worker.ask("import", file=str(contestant.backend.path))
-        worker.ask("load", **job)
+        worker.ask("load", **arguments)
 
     sgd = SGD(learning_rate=1e-3, momentum=0.0, nesterov=False, weight_decay=0.0)
-    devices = contestant.backend.candidates(contestant.device)
-    file = files / "parameters.safetensors"
-    return load(ask, devices, _model(size), "mean-squared-error", sgd, file, contestant.mode)
+    job = Job(_model(size), "mean-squared-error", sgd, contestant.mode)
+    return load(ask, contestant.backend.candidates(contestant.device), job, files / "parameters.safetensors")
 
 
 def _fastest_step(worker: WorkerProcess, size: int, files: Path) -> tuple[float, float]:

@@ -276,22 +276,12 @@ class CellRun:
         """Load on the device that was asked for; "auto" is the GPU where the backend finds one, else the CPU."""
         cell, materials = self.cell, self.cell.materials
 
-        def ask(**job: Any) -> None:
+        def ask(job: dict[str, Any], parameters: str) -> None:
             self.record.device = job["device"]
-            self._conversation.ask("load", "load", **job)
+            self._conversation.ask("load", "load", job=job, parameters=parameters)
 
-        load(
-            ask,
-            cell.backend.candidates(cell.device),
-            materials.model,
-            materials.experiment.loss,
-            materials.sgd,
-            materials.parameters,
-            cell.mode,
-            materials.experiment.input,
-            cell.precision,
-            materials.experiment.replicas,
-        )
+        job = materials.job(cell.mode, cell.precision)
+        load(ask, cell.backend.candidates(cell.device), job, materials.parameters)
 
     def _describe(self) -> None:
         """Keep the versions and settings that are in force."""

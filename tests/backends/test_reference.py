@@ -21,6 +21,7 @@ from backends.contract import (
     AvgPool2d,
     Conv2d,
     Flatten,
+    Job,
     Layer,
     Linear,
     Loss,
@@ -365,7 +366,7 @@ def test_logits_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> 
 
 def load(model: Model, loss: Loss, sgd: SGD) -> Reference:
     backend = Reference()
-    backend.load(model, loss, sgd, draw_parameters(model), "cpu", "numpy", "resident", "float32")
+    backend.load(Job(model, loss, sgd, "numpy", draw_parameters(model)))
     return backend
 
 
@@ -415,7 +416,7 @@ def test_divergence_is_told_by_the_losses_and_not_by_warnings() -> None:
 
 def test_a_gpu_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="cpu only"):
-        Reference().load(FLAT, "cross-entropy", PLAIN, draw_parameters(FLAT), "gpu", "numpy", "resident", "float32")
+        Reference().load(Job(FLAT, "cross-entropy", PLAIN, "numpy", draw_parameters(FLAT), device="gpu"))
 
 
 def test_description_is_json_and_says_what_was_in_force() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from backends.contract import Input, Parameters, model_to_json
+from backends.contract import Input, Job, Parameters, job_to_json
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.process import Answer, WorkerError, WorkerProcess
 from tests.conformance.cases import TEST_CHUNK, Example, Files
@@ -151,18 +151,9 @@ def worker(target: Target, folder: Path) -> Iterator[WorkerProcess]:
 
 def load(process: WorkerProcess, files: Files, target: Target, device: str, input: Input = "resident") -> Answer:
     """Ask for ``load``."""
-    return process.ask(
-        "load",
-        model=model_to_json(files.example.model),
-        loss=files.example.loss,
-        sgd=asdict(files.example.sgd),
-        parameters=str(files.folder / "parameters.safetensors"),
-        device=device,
-        mode=target.mode,
-        input=input,
-        precision="float32",
-        replicas=1,
-    )
+    example = files.example
+    job = Job(example.model, example.loss, example.sgd, target.mode, device=device, input=input)
+    return process.ask("load", job=job_to_json(job), parameters=str(files.folder / "parameters.safetensors"))
 
 
 def record(

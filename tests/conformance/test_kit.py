@@ -78,36 +78,36 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-                plain = replace(sgd, nesterov=False)
-                super().load(model, loss, plain, parameters, device, mode, input, precision, replicas)
+            def load(self, job):
+                plain = replace(job.optimizer, nesterov=False)
+                super().load(replace(job, optimizer=plain))
             """,
             "one step regression",
             "if nesterov is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-                plain = replace(sgd, weight_decay=0.0)
-                super().load(model, loss, plain, parameters, device, mode, input, precision, replicas)
+            def load(self, job):
+                plain = replace(job.optimizer, weight_decay=0.0)
+                super().load(replace(job, optimizer=plain))
             """,
             "one step strides",
             "if weight decay is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-                sgd = sgd if sgd.nesterov else replace(sgd, momentum=0.0)
-                super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
+            def load(self, job):
+                sgd = job.optimizer if job.optimizer.nesterov else replace(job.optimizer, momentum=0.0)
+                super().load(replace(job, optimizer=sgd))
             """,
             "training rows",
             "if momentum is ignored",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-                scaled = replace(sgd, learning_rate=16 * sgd.learning_rate)
-                super().load(model, loss, scaled, parameters, device, mode, input, precision, replicas)
+            def load(self, job):
+                scaled = replace(job.optimizer, learning_rate=16 * job.optimizer.learning_rate)
+                super().load(replace(job, optimizer=scaled))
             """,
             "one step rows",
             "the sum over the batch",
@@ -148,28 +148,26 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-                layers = [replace(x, stride=3) if isinstance(x, MaxPool2d) else x for x in model.layers]
-                model = replace(model, layers=tuple(layers))
-                super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
+            def load(self, job):
+                layers = [replace(x, stride=3) if isinstance(x, MaxPool2d) else x for x in job.model.layers]
+                super().load(replace(job, model=replace(job.model, layers=tuple(layers))))
             """,
             "predict",
             "predict: ValueError",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-                layers = [Tanh() if isinstance(x, ReLU) else x for x in model.layers]
-                model = replace(model, layers=tuple(layers))
-                super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
+            def load(self, job):
+                layers = [Tanh() if isinstance(x, ReLU) else x for x in job.model.layers]
+                super().load(replace(job, model=replace(job.model, layers=tuple(layers))))
             """,
             "outputs rows",
             "the first wrong layer is layers[3], relu",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-                super().load(model, loss, sgd, parameters, "cpu", mode, input, precision, replicas)
+            def load(self, job):
+                super().load(replace(job, device="cpu"))
             """,
             "no GPU",
             "it loaded all the same",
@@ -196,19 +194,19 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-                if any(isinstance(layer, MaxPool2d) for layer in model.layers):
+            def load(self, job):
+                if any(isinstance(layer, MaxPool2d) for layer in job.model.layers):
                     raise Unavailable("no max_pool2d yet")
-                super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
+                super().load(job)
             """,
             "load",
             "no max_pool2d yet in strides",
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-                self.input = input
-                super().load(model, loss, sgd, parameters, device, mode, "resident", precision, replicas)
+            def load(self, job):
+                self.input = job.input
+                super().load(replace(job, input="resident"))
 
             def train(self, data, batches):
                 return super().train(data, batches[::-1] if self.input == "loader" else batches)
@@ -218,10 +216,10 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         ),
         (
             """
-            def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-                if input == "loader":
+            def load(self, job):
+                if job.input == "loader":
                     raise ImportError("no module named loader")
-                super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
+                super().load(job)
             """,
             "loader",
             "load: ImportError",
@@ -277,8 +275,8 @@ def test_a_difference_between_two_processes_is_reported_and_allowed_within_round
     check: Check, write_backend: Callable[..., Path]
 ) -> None:
     body = """
-    def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-        super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
+    def load(self, job):
+        super().load(job)
         self.shift = 1e-8 * (os.getpid() % 7 + 1)
 
     def parameters(self):

@@ -72,9 +72,7 @@ FAULTS = {
     ),
     "loud": WorkerFault(
         "1 GiB on stdout",
-        "def load(self, *arguments):\n"
-        "    super().load(*arguments)\n"
-        f"    for _ in range({FLOOD} // 2**20): os.write(1, b'x' * 2**20)",
+        f"def load(self, job):\n    super().load(job)\n    for _ in range({FLOOD} // 2**20): os.write(1, b'x' * 2**20)",
         "ok",
         "",
         "harness",
@@ -107,7 +105,7 @@ FAULTS = {
     ),
     "unable": WorkerFault(
         "a device that is not there",
-        "def load(self, *arguments):\n    from backends.contract import Unavailable; raise Unavailable('not today')",
+        "def load(self, job):\n    from backends.contract import Unavailable; raise Unavailable('not today')",
         "unavailable",
         "not today",
         "load",

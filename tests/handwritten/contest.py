@@ -114,8 +114,8 @@ class Worker:
         self._process.hello()
         self._process.ask("import", file=str(self._backend.path))
         materials, data = self._setting.materials, self._setting.materials.data
-        ask, loss = partial(self._process.ask, "load"), materials.experiment.loss
-        load(ask, [self._setting.device], materials.model, loss, materials.sgd, materials.parameters, self._mode)
+        ask = partial(self._process.ask, "load")
+        load(ask, [self._setting.device], materials.job(self._mode), materials.parameters)
         files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
         self._process.ask("put", name="train", chunk=data.sizes["train"], **files)
         self._process.ask("order", batches=str(materials.batches), last_batches=str(materials.last_batches))

@@ -51,12 +51,12 @@ def test_a_backend_trains_two_square_products_on_one_batch_of_all_samples(measur
     """The backend itself looks, and fails where it is asked for anything else."""
     body = """
     loaded = False
-    def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
+    def load(self, job):
         assert not self.loaded, "loaded twice"
-        self.loaded, self.size = True, model.input_shape[0]
-        assert len(model.layers) == 1 and loss == "mean-squared-error" and sgd.learning_rate > 0
-        assert parameters["0.weight"].shape == (self.size, self.size)
-        super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
+        self.loaded, self.size = True, job.model.input_shape[0]
+        assert len(job.model.layers) == 1 and job.loss == "mean-squared-error" and job.optimizer.learning_rate > 0
+        assert job.parameters["0.weight"].shape == (self.size, self.size)
+        super().load(job)
     def put(self, features, labels):
         assert features.shape == labels.shape == (self.size, self.size)
         return super().put(features, labels)
@@ -142,11 +142,11 @@ def test_what_was_measured_before_a_larger_product_failed_stays(measure: Measure
 def test_auto_is_the_gpu_where_there_is_one_else_the_cpu(measure: Measure, write_backend) -> None:
     without = """
     devices = ("cpu", "gpu")
-    def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-        if device == "gpu":
+    def load(self, job):
+        if job.device == "gpu":
             from backends.contract import Unavailable
             raise Unavailable("no GPU")
-        super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
+        super().load(job)
     """
     having = 'devices = ("cpu", "gpu")'
     files = [write_backend("without", without), write_backend("having", having)]
@@ -159,12 +159,12 @@ def test_auto_is_the_gpu_where_there_is_one_else_the_cpu(measure: Measure, write
 def test_one_backend_multiplies_at_a_time(measure: Measure, write_backend) -> None:
     """Those before it are gone, with their memory, and those after it are stopped."""
     body = """
-    def load(self, *arguments):
+    def load(self, job):
         time.sleep(0.1)  # signals need a moment
         siblings = [p for p in psutil.Process(os.getppid()).children() if p.pid != os.getpid()]
         states = [p.status() for p in siblings if "worker.py" in " ".join(p.cmdline())]
         assert states == [psutil.STATUS_STOPPED] * (2 - NUMBER), states
-        super().load(*arguments)
+        super().load(job)
     """
     files = [write_backend(f"number{number}", body, f"import psutil; NUMBER = {number}") for number in range(3)]
     assert [peak.reason for peak in measure(*files)] == ["", "", ""]

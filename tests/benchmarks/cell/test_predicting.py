@@ -111,7 +111,7 @@ def test_a_regression_takes_no_pictures(predictor, pictures: list[Path]) -> None
 
 
 def test_a_backend_that_dies_is_told_with_what_it_last_printed(predictor, pictures: list[Path], write_backend) -> None:
-    dying = "def load(self, *arguments):\n    print('no licence for this machine', flush=True)\n    os._exit(3)"
+    dying = "def load(self, job):\n    print('no licence for this machine', flush=True)\n    os._exit(3)"
     backend = environments.read(write_backend("dying", dying))
     used = replace(predictor("digits-cnn", "jax", "reference"), backend=backend)
     with pytest.raises(InputError, match=r"dying numpy: the worker exited with code 3.*no licence for this machine"):

@@ -247,7 +247,7 @@ def test_training_goes_on_from_weights_that_are_kept_here(cluster: Cluster, tmp_
 
 
 KILL_DASK_WORKER = """
-def load(self, *arguments):
+def load(self, job):
     loads = {path!r}
     with open(loads, "a") as file:
         file.write("x")
@@ -255,7 +255,7 @@ def load(self, *arguments):
         import psutil
         os.kill(psutil.Process(os.getppid()).ppid(), signal.SIGKILL)
         time.sleep(60)
-    super().load(*arguments)
+    super().load(job)
 """
 
 
@@ -298,13 +298,13 @@ def test_a_comparison_that_kills_every_worker_ends_as_failed_rows(
 
 
 HANG = """
-def load(self, *arguments):
+def load(self, job):
     loads = {path!r}
     with open(loads, "a") as file:
         file.write("x")
     if os.path.getsize(loads) == 2:
         time.sleep(600)
-    super().load(*arguments)
+    super().load(job)
 """
 
 

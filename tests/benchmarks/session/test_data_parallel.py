@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def get_ready(worker: WorkerProcess, backend: BackendFile, digits: Materials) ->
     worker.hello()
     worker.ask("import", file=str(backend.path))
     ask, mode = partial(worker.ask, "load"), next(iter(backend.modes))
-    load(ask, ["cpu"], digits.model, digits.experiment.loss, digits.sgd, digits.parameters, mode, replicas=2)
+    load(ask, ["cpu"], replace(digits.job(mode), replicas=2), digits.parameters)
     data = digits.data
     files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
     worker.ask("put", name="train", chunk=data.sizes["train"], **files)
@@ -142,13 +143,13 @@ class Saboteur(PyTorch):
 {body}
 """
 NO_AVERAGE = """
-    def load(self, *arguments):
-        super().load(*arguments)
+    def load(self, job):
+        super().load(job)
         self.model = self.network
 """
 PLAIN_MEAN = """
-    def load(self, *arguments):
-        super().load(*arguments)
+    def load(self, job):
+        super().load(job)
         mean = self.loss
         self.loss = lambda features, labels: mean(features, labels) * self.total / (len(labels) * self.replicas)
 
@@ -158,8 +159,8 @@ PLAIN_MEAN = """
 """
 """Takes back what makes of the mean of the parts' means that of the batch."""
 ONE_ALONE = """
-    def load(self, *arguments):
-        super().load(*arguments[:-1], 1)
+    def load(self, job):
+        super().load(replace(job, replicas=1))
 """
 
 

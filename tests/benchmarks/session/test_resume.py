@@ -41,14 +41,14 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def backends(tmp_path: Path, write_backend) -> list[str]:
     """Two backends; the second one sends its parent a Ctrl-C when it is loaded for the second time, but only then."""
     body = f"""
-    def load(self, *arguments):
+    def load(self, job):
         loads = {str(tmp_path / "loads")!r}
         with open(loads, "a") as file:
             file.write("x")
         if os.path.getsize(loads) == 2:
             os.kill(os.getppid(), signal.SIGINT)
             time.sleep(60)
-        super().load(*arguments)
+        super().load(job)
     """
     return [str(write_backend("first")), str(write_backend("second", body))]
 

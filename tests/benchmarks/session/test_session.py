@@ -237,9 +237,9 @@ def test_a_device_that_is_not_there_is_unavailable_and_not_an_error(results: Pat
 
 def test_the_input_of_the_experiment_reaches_the_backend(results: Path, write_backend) -> None:
     body = """
-    def load(self, *arguments):
-        super().load(*arguments[:-3], "resident", *arguments[-2:])
-        self.input = arguments[-3]
+    def load(self, job):
+        super().load(replace(job, input="resident"))
+        self.input = job.input
 
     def describe(self):
         return {**super().describe(), "input": self.input}

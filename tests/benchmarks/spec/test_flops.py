@@ -42,14 +42,14 @@ COUNT = """
 import json, sys
 import numpy as np
 from torch.utils.flop_counter import FlopCounterMode
-from backends.contract import SGD, model_from_json
+from backends.contract import SGD, Job, model_from_json
 from backends.pytorch import PyTorch
 
 values = json.load(sys.stdin)
 model = model_from_json(values["model"])
 parameters = {name: np.full(shape, 0.01, np.float32) for name, shape in values["parameters"].items()}
 backend = PyTorch()
-backend.load(model, "cross-entropy", SGD(0.1, 0.9, False, 0.01), parameters, "cpu", "eager", "resident", "float32")
+backend.load(Job(model, "cross-entropy", SGD(0.1, 0.9, False, 0.01), "eager", parameters))
 data = backend.put(np.ones((5, *model.input_shape), np.float32), np.zeros(5, np.int32))
 with FlopCounterMode(display=False) as counter:
     backend.train(data, np.arange(5).reshape(1, 5))

@@ -262,8 +262,9 @@ time.sleep(60)
 
 
 COPIES = LAUNCHER + textwrap.dedent("""
-    def load(self, *arguments):
-        super().load(*arguments[:-1], 1)  # the reference averages nothing: each replica trains whole batches
+    def load(self, job):
+        # The reference averages nothing: each replica trains whole batches.
+        super().load(replace(job, replicas=1))
 
     def describe(self):
         return {**super().describe(), "replicas": 2}

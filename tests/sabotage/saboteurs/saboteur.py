@@ -45,7 +45,8 @@ class Saboteur:
         path = folder / f"{self.name}.py"
         path.write_text(
             "# /// script\n# dependencies = ['numpy', 'safetensors']\n# ///\n"
-            "import threading, time\nimport numpy as np\nfrom backends import reference\n"
+            "import threading, time\nfrom dataclasses import replace\n"
+            "import numpy as np\nfrom backends import reference\n"
             f"{textwrap.dedent(self.top)}\n"
             f"class Sabotaged({self.base}):\n"
             f"    modes = {{{self.mode!r}: {self.description!r}}}\n    devices = ('cpu',)\n"

@@ -31,8 +31,8 @@ SABOTEURS = (
         "goes on working after synchronize",
         FAILED,
         """
-        def load(self, *arguments):
-            super().load(*arguments)
+        def load(self, job):
+            super().load(job)
             def work():
                 while True:
                     sum(range(1000))
@@ -45,9 +45,9 @@ SABOTEURS = (
         "takes all processors of the machine where one was asked for",
         FAILED,
         """
-        def load(self, *arguments):
+        def load(self, job):
             os.sched_setaffinity(0, range(os.cpu_count()))
-            super().load(*arguments)
+            super().load(job)
         """,
         top="import os",
         reason="processors",

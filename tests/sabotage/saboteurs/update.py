@@ -121,8 +121,9 @@ MINT = Saboteur(
     "mindspore.mint.optim.SGD under PyNative on the CPU, which trains nothing in MindSpore 2.10",
     FIRST_STEP,
     """
-    def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-        super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
+    def load(self, job):
+        super().load(job)
+        sgd = job.optimizer
         self.optimizer = mint.optim.SGD(
             self.network.trainable_params(), sgd.learning_rate, sgd.momentum, 0, sgd.weight_decay, sgd.nesterov
         )

@@ -10,10 +10,10 @@ SABOTEURS = (
         "initial weights of its own",
         WEIGHTS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
+        def load(self, job):
             generator = np.random.default_rng(0)
-            drawn = {name: generator.uniform(-0.1, 0.1, value.shape) for name, value in parameters.items()}
-            super().load(model, loss, sgd, drawn, device, mode, input, precision, replicas)
+            drawn = {name: generator.uniform(-0.1, 0.1, value.shape) for name, value in job.parameters.items()}
+            super().load(replace(job, parameters=drawn))
         """,
     ),
     Saboteur(
@@ -22,10 +22,10 @@ SABOTEURS = (
         LOGITS,
         """
         trained = False
-        def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-            smaller = {name: value * 0.9 for name, value in parameters.items()}
-            super().load(model, loss, sgd, smaller, device, mode, input, precision, replicas)
-            self.given = parameters
+        def load(self, job):
+            smaller = {name: value * 0.9 for name, value in job.parameters.items()}
+            super().load(replace(job, parameters=smaller))
+            self.given = job.parameters
         def train(self, data, batches):
             self.trained = True
             return super().train(data, batches)
@@ -38,9 +38,9 @@ SABOTEURS = (
         "the square weight is transposed, as returned too",
         WEIGHTS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-            parameters["6.weight"] = parameters["6.weight"].T
-            super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
+        def load(self, job):
+            job.parameters["6.weight"] = job.parameters["6.weight"].T
+            super().load(job)
         """,
     ),
     Saboteur(
@@ -48,9 +48,9 @@ SABOTEURS = (
         "the square weight is transposed inside, and transposed back when it is returned",
         LOGITS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-            turned = {**parameters, "6.weight": parameters["6.weight"].T}
-            super().load(model, loss, sgd, turned, device, mode, input, precision, replicas)
+        def load(self, job):
+            turned = {**job.parameters, "6.weight": job.parameters["6.weight"].T}
+            super().load(replace(job, parameters=turned))
         def parameters(self):
             parameters = super().parameters()
             return {**parameters, "6.weight": parameters["6.weight"].T.copy()}
@@ -70,9 +70,10 @@ SABOTEURS = (
         "a single weight is off by the last bit",
         WEIGHTS,
         """
-        def load(self, model, loss, sgd, parameters, device, mode, input, precision, replicas):
-            parameters["8.bias"][0] = np.nextafter(parameters["8.bias"][0], np.float32(9))
-            super().load(model, loss, sgd, parameters, device, mode, input, precision, replicas)
+        def load(self, job):
+            bias = job.parameters["8.bias"]
+            bias[0] = np.nextafter(bias[0], np.float32(9))
+            super().load(job)
         """,
     ),
     Saboteur(
