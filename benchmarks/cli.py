@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from backends.environments import BackendFileError, EnvironmentFailed
+from backends.hosting.environments import BackendFileError, EnvironmentFailed
 from benchmarks.commands import listing, looking, training
 from benchmarks.data import DataError
 from benchmarks.errors import InputError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from backends import environments
-from backends.environments import Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import Interpreters
 
 ProgramBackend = Callable[..., Path]
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from backends import contract, environments
-from backends.environments import Interpreters
+from backends import contract
+from backends.hosting import environments
+from backends.hosting.environments import Interpreters
 from benchmarks.data import PreparedData, prepare
 from benchmarks.errors import InputError
 from benchmarks.spec.experiment import Experiment

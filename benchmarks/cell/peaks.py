@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from backends.contract import SGD, Job, Linear, Model
-from backends.environments import BackendFile
+from backends.hosting.environments import BackendFile
 from benchmarks.machine.processors import physical_cores
 from benchmarks.spec.flops import step_flops
 from benchmarks.spec.model import initial_parameters

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.contract import Precision
-from backends.environments import BackendFile
+from backends.hosting.environments import BackendFile
 from benchmarks.cell.materials import Materials
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from backends.contract import SGD, Job
-from backends.environments import BackendFile, Interpreters
+from backends.hosting.environments import BackendFile, Interpreters
 from benchmarks.cell.kept_models import KeptModel
 from benchmarks.cell.materials import prepare_data
 from benchmarks.cell.run import PREDICTION_CHUNK

@@ -27,8 +27,8 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from rich.console import Console
 
-from backends import environments
-from backends.environments import BackendFile, BackendFileError, Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import BackendFile, BackendFileError, Interpreters
 from benchmarks.data import DataError
 from benchmarks.errors import InputError
 from benchmarks.machine.description import node_name

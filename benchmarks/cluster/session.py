@@ -20,7 +20,7 @@ from distributed import Event, KilledWorker, Queue
 from distributed.client import ClosedClientError
 from rich.console import Console
 
-from backends import environments
+from backends.hosting import environments
 from benchmarks.cluster.ledger import Ledger
 from benchmarks.cluster.machines import RESOURCE, Machines, connected
 from benchmarks.cluster.part import Part, Row

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from backends import environments
-from backends.environments import Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import Interpreters
 from benchmarks.errors import InputError
 from benchmarks.machine.description import cpu_name, gpu_names
 from benchmarks.machine.processors import physical_cores

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from backends import environments
+from backends.hosting import environments
 from benchmarks.errors import InputError
 
-RESULTS = Path(environments.__file__).parents[1] / "results" / "out"
+RESULTS = environments.FOLDER.parent / "results" / "out"
 
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Folder of the store, the tables and the logs.")

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from backends import environments
 from backends.contract import Precision
-from backends.environments import Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import Interpreters
 from benchmarks.cell import predicting
 from benchmarks.cell.kept_models import find_model
 from benchmarks.cell.materials import Start

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from backends.environments import Interpreters
+from backends.hosting.environments import Interpreters
 from benchmarks.cell.materials import Start, draw_parameters, prepare_data
 from benchmarks.commands.bench import bench
 from benchmarks.data import DataError

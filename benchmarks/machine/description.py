@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from backends.environments import has_nvidia_gpu
+from backends.hosting.environments import has_nvidia_gpu
 from benchmarks.machine.processors import physical_cores, processor_count
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from backends import environments
-from backends.environments import BackendFile, Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import BackendFile, Interpreters
 from benchmarks.cell.materials import Materials, Start, draw, prepare_data
 from benchmarks.cell.plan import Cell
 from benchmarks.errors import InputError

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from backends import environments
 from backends.contract import Precision
-from backends.environments import BackendFile, Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import BackendFile, Interpreters
 from benchmarks.cell.materials import check_size
 from benchmarks.data.prepare import find_prepared
 from benchmarks.machine.description import describe_machine

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backends import environments
 from backends.contract import Precision
-from backends.environments import BackendFile
+from backends.hosting import environments
+from backends.hosting.environments import BackendFile
 from benchmarks.cell.materials import Start
 from benchmarks.errors import InputError
 from benchmarks.machine.processors import default_threads, processors_for

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from backends.environments import Interpreters
+from backends.hosting.environments import Interpreters
 from benchmarks.cell.plan import Cell
 from results.store import Store, StoreError
 

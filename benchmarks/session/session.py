@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backends.environments import EnvironmentFailed, Interpreters
+from backends.hosting.environments import EnvironmentFailed, Interpreters
 from benchmarks.cell.keeping import Keeper
 from benchmarks.cell.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.cell.plan import Cell, Comparison, comparisons

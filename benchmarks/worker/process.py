@@ -24,7 +24,7 @@ import backends
 from benchmarks.worker.bounded_log import BoundedLog
 from results.record import Status
 
-WORKER = Path(backends.__file__).parent / "worker.py"
+WORKER = Path(backends.__file__).parent / "hosting" / "worker.py"
 LARGEST_MESSAGE = 2**30  # bytes; a longer one is taken for garbage
 LONGEST_STOP = 5.0  # seconds; what a worker computes although it was told to stop by then is counted against it
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from backends import environments
-from backends.environments import Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import Interpreters
 from benchmarks.machine.processors import physical_cores
 from benchmarks.worker.process import WorkerProcess
 from tests.conformance.__main__ import show

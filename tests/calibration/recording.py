@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from backends import environments
-from backends.environments import Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import Interpreters
 from benchmarks.commands.bench import bench
 from benchmarks.session.request import Selection
 from benchmarks.session.session import Options

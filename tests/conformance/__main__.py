@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from backends import environments
-from backends.environments import BackendFileError, EnvironmentFailed, Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import BackendFileError, EnvironmentFailed, Interpreters
 from benchmarks.commands.options import pythons_given
 from benchmarks.errors import InputError
 from tests.conformance.kit import Kit, Report

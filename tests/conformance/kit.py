@@ -18,7 +18,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import numpy as np
 
 from backends.contract import Conv2d, Linear
-from backends.environments import BackendFile
+from backends.hosting.environments import BackendFile
 from benchmarks.machine.processors import physical_cores
 from benchmarks.worker.process import WorkerError
 from results.proof.judge import Expectation, Judgement, judge

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.contract import SGD, Parameters
-from backends.environments import has_nvidia_gpu
+from backends.hosting.environments import has_nvidia_gpu
 from backends.reference import Training
 from results.proof.judge import Expectation, Judgement
 from tests.conformance.cases import STEPS, Files

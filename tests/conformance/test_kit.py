@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backends import environments
+from backends.hosting import environments
 from tests.conformance import recording
 from tests.conformance.cases import EXAMPLES
 from tests.conformance.kit import Kit, Report

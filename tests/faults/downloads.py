@@ -11,8 +11,8 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from backends import environments
-from backends.environments import Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import Interpreters
 from tests.faults.helpers import Bench, Outcome, clean
 
 WRAPPER = """#!{python}

@@ -16,7 +16,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from backends import environments
+from backends.hosting import environments
 from benchmarks import cli
 from benchmarks.commands import training
 from benchmarks.session import local, session

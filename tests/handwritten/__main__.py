@@ -27,8 +27,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from backends import environments
-from backends.environments import EnvironmentFailed, Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import EnvironmentFailed, Interpreters
 from benchmarks.cell.materials import Materials, draw, prepare_data
 from benchmarks.cell.timing import LONGEST_CALL
 from benchmarks.errors import InputError

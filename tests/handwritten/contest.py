@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.environments import BackendFile
+from backends.hosting.environments import BackendFile
 from benchmarks.cell.materials import Materials
 from benchmarks.machine.affinity import bind_busiest, thread_seconds
 from benchmarks.machine.processors import processors_for

@@ -17,8 +17,8 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
-from backends import environments
-from backends.environments import Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import Interpreters
 from benchmarks.cell.materials import Materials
 from benchmarks.machine.processors import physical_cores
 from results.statistics import Ratio

@@ -20,7 +20,7 @@ from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
-from backends.environments import BackendFile
+from backends.hosting.environments import BackendFile
 from benchmarks.cluster import worker as cluster_worker
 from benchmarks.cluster.machines import QUIET, RESOURCE, Machines, connected
 from benchmarks.cluster.session import LOOK

@@ -20,8 +20,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from backends import environments
-from backends.environments import Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import Interpreters
 from benchmarks.cell.materials import prepare_data
 from benchmarks.data import DataError
 from benchmarks.spec import experiment as experiments

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 import pytest
 
-from backends import environments
+from backends.hosting import environments
 from tests.sabotage.runner import caught_by, run_saboteurs
 from tests.sabotage.saboteurs import MINT, SABOTEURS, Saboteur
 

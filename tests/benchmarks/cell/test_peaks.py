@@ -12,7 +12,7 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
-from backends import environments
+from backends.hosting import environments
 from benchmarks.cell import peaks
 from benchmarks.cell.peaks import Contestant, ProductPeak, copy_bandwidth, product_peaks
 from benchmarks.machine.processors import processors_for

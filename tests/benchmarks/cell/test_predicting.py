@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from backends import environments
-from backends.environments import Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import Interpreters
 from benchmarks.cell.kept_models import find_model
 from benchmarks.cell.materials import Start
 from benchmarks.cell.predicting import Predictor, score_test_set, see, softmax

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from backends import environments
-from backends.environments import BackendFile, Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import BackendFile, Interpreters
 from benchmarks.cell.materials import Materials, draw, prepare_data
 from benchmarks.commands.bench import bench
 from benchmarks.machine.processors import processors_for

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from backends import environments
+from backends.hosting import environments
 from benchmarks.commands.bench import bench
 from benchmarks.session import resume
 from benchmarks.session.outcome import OK

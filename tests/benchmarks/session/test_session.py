@@ -267,7 +267,7 @@ def test_rounds_are_fresh_processes_with_equal_hashes(results: Path, write_backe
 def test_an_environment_that_cannot_be_made_is_a_row(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from backends import environments
+    from backends.hosting import environments
 
     monkeypatch.setattr(environments, "ENVIRONMENTS", tmp_path / "environments")
     path = tmp_path / "conflict.py"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backends import environments
 from backends.contract import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Model, ReLU, Tanh, model_to_json
-from backends.environments import Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import Interpreters
 from benchmarks.spec import experiment
 from benchmarks.spec.flops import step_flops
 from benchmarks.spec.model import parameter_shapes

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from backends import environments
+from backends.hosting import environments
 from benchmarks.machine.processors import processors_for
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.process import WorkerError, WorkerProcess
@@ -240,7 +240,7 @@ def test_they_die_with_their_parent(tmp_path: Path, write_backend) -> None:
     backend = write_backend("replicated", LAUNCHER)
     code = f"""
 import sys, time, pathlib, psutil
-from backends import environments
+from backends.hosting import environments
 from benchmarks.worker.process import WorkerProcess
 folder = pathlib.Path({str(tmp_path)!r})
 environment, processors = worker_environment(1), processors_for(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from backends import environments
+from backends.hosting import environments
 from tests.faults.fuzz.ground import Ground
 from tests.faults.fuzz.values import VALUES
 

@@ -1,7 +1,7 @@
 """The process that hosts one backend: answers the parent's requests, one at a time, and does nothing in between.
 
 Run as a script by the backend's own interpreter, with the number of an inherited socket as its only argument, or in the
-ways of ``backends.replicas``. A request is one JSON object; a reply is one JSON object followed by as many ``.npy``
+ways of ``hosting.replicas``. A request is one JSON object; a reply is one JSON object followed by as many ``.npy``
 images as its ``arrays`` says. Where it says ``more``, another reply to the same request follows: of training, the
 parent learns when it begins and when it is done, and nothing else goes over the channel in between.
 Nothing but the standard library, NumPy and safetensors is imported before the backend's own file.
@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1]
 
 if "backends" not in sys.modules:
     # Only this one package: the parent's own site-packages must not leak into the backend's environment.
@@ -34,7 +34,8 @@ if "backends" not in sys.modules:
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from backends import contract, replicas  # noqa: E402
+from backends import contract  # noqa: E402
+from backends.hosting import replicas  # noqa: E402
 
 Reply = tuple[dict[str, Any], list[NDArray[Any]]]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends import environments
-from backends.environments import BackendFileError
-from backends.replicas import share_of
+from backends.hosting import environments
+from backends.hosting.environments import BackendFileError
+from backends.hosting.replicas import share_of
 
 PROCESSORS = st.lists(st.integers(0, 1000), min_size=1, max_size=40, unique=True).map(sorted)
 

@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock
 from uv import find_uv_bin
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1]
 ENVIRONMENTS = FOLDER.parent / ".environments"
 _MODE = re.compile(r"[A-Za-z0-9._+-]{1,40}")
 _LISTING = """
@@ -69,7 +69,7 @@ class BackendFile:
 
 
 def names() -> list[str]:
-    """The backends that come with lockstep: the files in this folder that carry a PEP 723 header."""
+    """The backends that come with lockstep: the files in ``backends/`` that carry a PEP 723 header."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if _HEADER.search(path.read_text()))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backends import environments
-from backends.environments import BackendFileError, EnvironmentFailed, Interpreters
+from backends.hosting import environments
+from backends.hosting.environments import BackendFileError, EnvironmentFailed, Interpreters
 
 FILE = """# /// script
 # requires-python = ">=3.11"
