@@ -16,22 +16,19 @@ nox.options.sessions = ["tests"]
 def bench(session: nox.Session) -> None:
     """Run the experiments on every framework; arguments after -- go to 'lockstep run'."""
     on_a_cluster = any(argument.startswith("--cluster") for argument in session.posargs)
-    session.install("-e", ".[cluster]" if on_a_cluster else ".")
-    _become(session, "lockstep", "run", *session.posargs)
+    _lockstep(session, "run", ".[cluster]" if on_a_cluster else ".")
 
 
 @nox.session
 def tutorials(session: nox.Session) -> None:
     """Run the tutorials in full on every framework ($LOCKSTEP_DATA names the data); arguments after --: '-- --help'."""
-    session.install("-e", ".")
-    _become(session, "lockstep", "tutorials", *session.posargs)
+    _lockstep(session, "tutorials")
 
 
 @nox.session
 def report(session: nox.Session) -> None:
     """Write results/out/report.html from the newest session; arguments after -- go to 'lockstep report'."""
-    session.install("-e", ".")
-    _become(session, "lockstep", "report", *session.posargs)
+    _lockstep(session, "report")
 
 
 @nox.session
@@ -45,43 +42,37 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def check(session: nox.Session) -> None:
     """Take a backend through the contract: name it, or its file, after --; '-- --help' shows the options."""
-    session.install("-e", ".", "--group", "dev")
-    _become(session, "python", "-m", "tests.conformance", *session.posargs)
+    _measure(session, "tests.conformance")
 
 
 @nox.session
 def sabotage(session: nox.Session) -> None:
     """Count the sabotaged backends that are caught, and the false alarms among good ones; '-- --help': options."""
-    session.install("-e", ".", "--group", "dev")
-    _become(session, "python", "-m", "tests.sabotage", *session.posargs)
+    _measure(session, "tests.sabotage")
 
 
 @nox.session
 def faults(session: nox.Session) -> None:
     """Do every fault, kill the bench 100 times at random moments, and fuzz every way in; '-- --help': options."""
-    session.install("-e", ".", "--group", "dev")
-    _become(session, "python", "-m", "tests.faults", *session.posargs)
+    _measure(session, "tests.faults")
 
 
 @nox.session
 def calibrate(session: nox.Session) -> None:
     """Measure how often verdicts are wrong: equals called different, slowdowns not found; '-- --help': options."""
-    session.install("-e", ".", "--group", "dev")
-    _become(session, "python", "-m", "tests.calibration", *session.posargs)
+    _measure(session, "tests.calibration")
 
 
 @nox.session
 def overhead(session: nox.Session) -> None:
     """Compare lockstep's throughput with loops that have no harness, experts' and tutorials'; '-- --help': options."""
-    session.install("-e", ".", "--group", "dev")
-    _become(session, "python", "-m", "tests.handwritten", *session.posargs)
+    _measure(session, "tests.handwritten")
 
 
 @nox.session
 def scale(session: nox.Session) -> None:
     """Measure how long the report of 10 000 runs takes to write, to open and to filter; '-- --help': options."""
-    session.install("-e", ".", "--group", "dev")
-    _become(session, "python", "-m", "tests.scale", *session.posargs)
+    _measure(session, "tests.scale")
 
 
 @nox.session
@@ -92,6 +83,17 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     session.run("mypy")
     session.run("lint-imports")
+
+
+def _lockstep(session: nox.Session, command: str, package: str = ".") -> None:
+    session.install("-e", package)
+    _become(session, "lockstep", command, *session.posargs)
+
+
+def _measure(session: nox.Session, module: str) -> None:
+    """Run a module of the tests that measures, and is no test."""
+    session.install("-e", ".", "--group", "dev")
+    _become(session, "python", "-m", module, *session.posargs)
 
 
 def _become(session: nox.Session, program: str, *arguments: str) -> None:

@@ -96,8 +96,8 @@ class MindSpore(Backend):
         self.mode = job.mode
         self.input = job.input
         if any(isinstance(layer, Conv2d) for layer in job.model.layers):
-            # On AVX-512, MindSpore asks oneDNN for layouts that leave every convolution to its reference loops:
-            # training is 10 to 25 times slower than with the kernels up to AVX2. oneDNN reads this at its first use.
+            # On AVX-512, MindSpore asks oneDNN for layouts that leave every convolution to its reference loops, ten
+            # times slower and more. oneDNN reads this at its first use.
             os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
         ms.set_device("CPU")
         self.replicas, self.rank = job.replicas, 0
@@ -107,15 +107,15 @@ class MindSpore(Backend):
         pool = processors = len(os.sched_getaffinity(0))
         self.launch_blocking = job.mode == "pynative" and processors <= FEW_PROCESSORS
         if self.launch_blocking:
-            # The threads of its pipeline spin while they wait, which takes the processors from the kernels: small
-            # models took 2 to 11 times as long for a step. Python launches the kernels itself then, and waits.
+            # The threads of its pipeline spin while they wait, which takes the processors from the kernels: Python
+            # launches these itself then, and waits.
             ms.runtime.launch_blocking()
         elif job.mode == "pynative":
             pool = processors - 2  # Python and its pipeline keep two busy: a larger pool makes small models slower
         ms.device_context.cpu.op_tuning.threads_num(pool)
 
         # SequentialCell names the parameters of layer i "i.weight" and "i.bias": the canonical names.
-        self.network = nn.SequentialCell(*[_cell(layer) for layer in job.model.layers])
+        self.network = nn.SequentialCell(*[_layer(layer) for layer in job.model.layers])
         for parameter in self.network.trainable_params():
             parameter.set_data(Tensor(np.array(job.parameters[parameter.name])))
         self.optimizer = _optimizer(self.network.trainable_params(), job.optimizer)
@@ -199,7 +199,7 @@ def _init_communication() -> None:
     communication.init()
 
 
-def _cell(layer: Layer) -> Any:
+def _layer(layer: Layer) -> Any:
     match layer:
         case Flatten():
             return nn.Flatten()
@@ -297,7 +297,7 @@ def _compiled_loop(step: Callable[..., Any], steps: int) -> Callable[..., Any]:
     A row is the indices of a batch's samples, or the index of the batch where ``features`` are stacked batches. One
     loop for any number of steps (``enable_dynamic``) would find out the shapes of every step while it runs.
     """
-    # As a tensor that goes through the loop beside ``i``, they were measured to cost each step four times as much.
+    # As a tensor that goes through the loop beside ``i``, they would cost each step four times as much.
     losses = ms.Parameter(Tensor(np.zeros(steps, np.float32)), name="losses", requires_grad=False)
 
     @ms.jit

@@ -99,8 +99,7 @@ class PyTorch(Backend):
         weight = own.shape[1] * self.replicas / batches.shape[1]
         on_gpu = self.device.type == "cuda"
         losses = []
-        # The step is no function of its own: with one, training of a small MLP was measured to take 1 to 2 % longer. It
-        # is not the call alone, but probably that tensors are freed earlier, and the next ones lie elsewhere.
+        # Not a function of its own: small models train a percent or two slower with one.
         for features, labels in self._batches(data, own):
             loss = self.loss(features, labels)
             if weight != 1:
@@ -108,9 +107,8 @@ class PyTorch(Backend):
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            # From a GPU without waiting for it. On the CPU a tensor that is kept for each step lies in the heap between
-            # gradients that are freed, which then do not get the same memory again: fifty steps went through 2 to 5 MB
-            # more of it, and out of the caches.
+            # From a GPU without waiting for it. On the CPU, tensors that are kept would lie between gradients that are
+            # freed, and the next ones would get other memory, out of the caches.
             losses.append(loss.detach() if on_gpu else loss.item())
         return torch.stack(losses) if on_gpu else torch.tensor(losses)
 

@@ -11,8 +11,7 @@ from backends.hosting.environments import BackendFileError, EnvironmentFailed
 from benchmarks.commands import listing, looking, training
 from benchmarks.data import DataError
 from benchmarks.errors import InputError
-from benchmarks.session import outcome
-from benchmarks.worker import signals
+from benchmarks.session import outcome, signals
 from results.recovery import recover
 from results.store import DamagedStoreError, StoreError
 
@@ -32,7 +31,7 @@ for command in (
     looking.plot,
     looking.runs,
     looking.log,
-    looking.retire,
+    looking.exclude,
     training.predict,
     training.tutorials,
     listing.schema,

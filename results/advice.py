@@ -39,7 +39,7 @@ def _processors(runs: pd.DataFrame) -> list[str]:
     governors = {name for machine in runs["machine"] for name in machine.get("governors", [])}
     if governors - QUIET_GOVERNORS:
         found.append(f"the frequency governor is {', '.join(sorted(governors))}: set it to performance")
-    throttled = runs.groupby(["experiment", "point", "round", "node"])["throttled"].max().sum()
+    throttled = runs.groupby(["experiment", "sweep_point", "round", "node"])["throttled"].max().sum()
     if throttled > 0:
         found.append(f"the processor was throttled {throttled:.0f} times for heat: cool it, or use fewer threads")
     for backend, cells in runs.groupby("backend", sort=False):
@@ -52,7 +52,7 @@ def _processors(runs: pd.DataFrame) -> list[str]:
 def _spread(runs: pd.DataFrame) -> list[str]:
     """Processes of the same cell that differ: more rounds help, more turns do not."""
     ok = runs[runs["status"] == "ok"].astype({"train_samples_per_second": float})
-    cells = ok.groupby(["experiment", "point", "backend", "mode", "node"], sort=False)
+    cells = ok.groupby(["experiment", "sweep_point", "backend", "mode", "node"], sort=False)
     rates = cells["train_samples_per_second"].agg(["count", "min", "max", "median"])
     rates = rates[rates["count"] > 1]
     spreads = (rates["max"] - rates["min"]) / rates["median"]
@@ -60,20 +60,20 @@ def _spread(runs: pd.DataFrame) -> list[str]:
         return []
     worst = " ".join(part for part in map(str, spreads.index[int(spreads.argmax())]) if part)
     return [
-        f"in {(spreads > SPREAD).sum()} of {len(spreads)} cells the processes differ by more than {SPREAD:.0%}, "
-        f"most in {worst} ({spreads.max():.0%}): believe the intervals, or narrow them with --until"
+        f"in {(spreads > SPREAD).sum()} of {len(spreads)} configurations the processes differ by more than "
+        f"{SPREAD:.0%}, most in {worst} ({spreads.max():.0%}): believe the intervals, or narrow them with --until"
     ]
 
 
 def _drift(runs: pd.DataFrame) -> list[str]:
     """The machine as a whole became faster or slower: all cells of a round against the same cells of the others."""
     ok = runs[(runs["status"] == "ok") & runs["train_samples_per_second"].notna()]
-    key = ["experiment", "point", "backend", "mode", "device", "node"]
+    key = ["experiment", "sweep_point", "backend", "mode", "device", "node"]
     level = ok["train_samples_per_second"] / ok.groupby(key)["train_samples_per_second"].transform("median")
     rounds = level.groupby(ok["round"]).median()
     if len(rounds) < 2 or rounds.max() / rounds.min() - 1 <= SPREAD:
         return []
     return [
         f"round {rounds.idxmax()} was {rounds.max() / rounds.min() - 1:.0%} faster than round {rounds.idxmin()} in all "
-        "cells: the machine drifts; ratios within turns do not mind, throughputs do"
+        "configurations: the machine drifts; ratios within turns do not mind, throughputs do"
     ]

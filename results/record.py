@@ -23,10 +23,35 @@ Phase = Literal[
     "evaluate",
     "ladder",
     "waiting",
-    "harness",
+    "bookkeeping",
 ]
 PHASES: tuple[Phase, ...] = get_args(Phase)
-"""In the order in which a run enters them; "harness" is what lockstep itself does in between."""
+"""In the order in which a run enters them; "bookkeeping" is what lockstep itself does in between."""
+
+NOT_STARTED = "not started"
+"""The phase of a run before it begins."""
+
+_LABELS = {
+    "start": "interpreter start",
+    "put": "data to device",
+    "train": "training",
+    "warm_up": "warm-up",
+    "timed": "timed windows",
+    "evaluate": "evaluation",
+    "ladder": "proof of equal work",
+    "waiting": "waiting for others",
+}
+"""What people read where the name of a phase says too little."""
+
+
+def phase_label(phase: str) -> str:
+    """The phase as people read it."""
+    return _LABELS.get(phase, phase.replace("_", " "))
+
+
+def where_and_why(phase: str, reason: str) -> str:
+    """In which phase a run ended, and the reason; the reason alone if it never began."""
+    return reason if phase == NOT_STARTED else f"in {phase_label(phase)}: {reason}"
 
 
 @dataclass
@@ -75,22 +100,22 @@ class Run:
     device: str
     seed: int
     round: int
-    point: str = ""
+    sweep_point: str = ""
     """Where in a sweep the run stands, such as "batch_size=64"."""
-    together: str = ""
+    comparison: str = ""
     """The same for all runs of a round whose workers took turns; an interruption can cut a round in two."""
     node: str = ""
     """The machine of a cluster that it ran on; empty in a session that ran where it was started."""
     started: str = ""
     status: Status = "interrupted"
-    phase: str = "planned"
+    phase: str = NOT_STARTED
     reason: str = ""
     experiment_hash: str = ""
     backend_hash: str = ""
     data_hash: str = ""
     weights_hash: str = ""
     batches_hash: str = ""
-    key: str = ""
+    resume_key: str = ""
     """Hash of all that was known of the run before it began; an interrupted session does not repeat it if it is ok."""
     batch_size: int | None = None
     epochs: int | None = None
@@ -151,7 +176,7 @@ class Run:
     """The process was stopped, because another one had the turn."""
     waiting_cpu_seconds: float | None = None
     """Processor time that it took meanwhile."""
-    harness_seconds: float | None = None
+    bookkeeping_seconds: float | None = None
     """What lockstep itself did in between: scoring, hashing, bookkeeping, ending the process."""
     wall_seconds: float | None = None
     """From the start of the process to its end, as the parent saw it."""
@@ -165,9 +190,9 @@ class Run:
     """How often the processor was throttled for heat meanwhile."""
     gpu: dict[str, Any] = field(default_factory=dict)
     """Clocks (MHz), power (W) and temperature of the GPUs "before" and "after" the turns of the comparison."""
-    comparable: bool | None = None
+    equal_work: bool | None = None
     """Whether every rung of the ladder held; only then may the speed be compared."""
-    rung: str = ""
+    failed_rung: str = ""
     """The first rung that did not hold."""
     judged_steps: int | None = None
     """Steps of the training that the reference judged."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from results.store import FORMAT, SCHEMA, TABLES, StoreError
+from results.store import EXCLUDED_BEFORE, FORMAT, SCHEMA, TABLES, StoreError
 
 SMALLEST_ROW = 20
 """Bytes that a row takes at least; so a file cannot hold rows with larger numbers than its size by this."""
@@ -48,7 +48,7 @@ class _Rows:
 def recover(path: Path) -> str:
     """Move a damaged store aside and put one with all that can be read in its place; return what happened, in a line.
 
-    Runs some of whose epochs, windows or losses may be missing are kept, but retired. Raises StoreError if the file
+    Runs some of whose epochs, windows or losses may be missing are kept, but excluded. Raises StoreError if the file
     is no store at all, or if the new one cannot be written.
     """
     if not _is_sqlite(path):
@@ -74,7 +74,7 @@ def recover(path: Path) -> str:
         part.unlink(missing_ok=True)
         raise StoreError(f"{path}: damaged, and what can be read cannot be written: {error}") from None
     return (
-        f"{len(runs)} runs could be read and are kept ({len(incomplete)} of them retired, because some of their "
+        f"{len(runs)} runs could be read and are kept ({len(incomplete)} of them excluded, because some of their "
         f"details may be missing), {len(named - runs)} or more are lost; the damaged file is now {aside.name}"
     )
 
@@ -103,7 +103,10 @@ def _read_all(path: Path) -> dict[str, _Rows]:
             page_size = int.from_bytes(file.read(18)[16:], "big")
             size = copy.stat().st_size
             file.truncate(size - size % (65536 if page_size == 1 else max(page_size, 512)))
-        return {name: _read(copy, name) for name in TABLES}
+        found = {name: _read(copy, name) for name in TABLES}
+        if not found["excluded"].columns:
+            found["excluded"] = _read(copy, EXCLUDED_BEFORE)
+        return found
     except OSError as error:
         raise StoreError(f"{path}: damaged, and cannot be copied to read the rest: {error}") from None
     finally:
@@ -151,6 +154,6 @@ def _write(path: Path, found: dict[str, _Rows], incomplete: set[str]) -> None:
                 connection.executemany(statement, rows)
         why = "the store was damaged: some of its epochs, windows or losses may be missing"
         connection.executemany(
-            "INSERT OR IGNORE INTO retired VALUES (?, ?)", [(run, why) for run in sorted(incomplete)]
+            "INSERT OR IGNORE INTO excluded VALUES (?, ?)", [(run, why) for run in sorted(incomplete)]
         )
     connection.close()

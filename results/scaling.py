@@ -26,13 +26,13 @@ SCALING = ["label", *_CELL, "replicas", "rounds", "speed_up", "low", "high"]
 def scaling(runs: pd.DataFrame) -> pd.DataFrame:
     """Set the cells with several replicas against the same cells with one, where a session has both.
 
-    ``runs`` is the table of the store. Only runs that are ok and comparable count. Returns a row per cell: the columns
-    of ``SCALING``, with the speed-up and its interval from ``low`` to ``high`` (NaN with one round); over ``replicas``
-    they are the efficiency.
+    ``runs`` is the table of the store. Only runs that are ok and did equal work count. Returns a row per cell: the
+    columns of ``SCALING``, with the speed-up and its interval from ``low`` to ``high`` (NaN with one round); over
+    ``replicas`` they are the efficiency.
     """
     if not (runs["replicas"] > 1).any():
         return pd.DataFrame(columns=SCALING)
-    good = runs[(runs["status"] == "ok") & runs["comparable"].eq(True) & runs[_RATE].gt(0)]
+    good = runs[(runs["status"] == "ok") & runs["equal_work"].eq(True) & runs[_RATE].gt(0)]
     good = good.assign(alike=good["experiment_json"].map(_without_replicas), label=_labels(good))
     key = ["session", "round", *_CELL, "alike"]
     one = good.loc[good["replicas"] == 1, [*key, _RATE]]
@@ -80,6 +80,6 @@ def _without_replicas(experiment: str) -> str:
 def _labels(runs: pd.DataFrame) -> list[str]:
     """The experiment, and where in a sweep, less the replicas."""
     points = [
-        ", ".join(part for part in text.split(", ") if not part.startswith("replicas=")) for text in runs["point"]
+        ", ".join(part for part in text.split(", ") if not part.startswith("replicas=")) for text in runs["sweep_point"]
     ]
     return [f"{name} {point}".strip() for name, point in zip(runs["experiment"], points, strict=True)]

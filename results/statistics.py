@@ -116,7 +116,7 @@ BASELINE = ("pytorch", "eager")
 def compare(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> pd.DataFrame:
     """Compare every cell with the baseline of its group; cells without a run that counts are left out.
 
-    ``runs`` and ``windows`` are the tables of the store. Only runs that are ok and comparable count. Where a group
+    ``runs`` and ``windows`` are the tables of the store. Only runs that are ok and did equal work count. Where a group
     lacks the baseline, its first cell takes its place. Returns a row per cell: the columns of ``GROUP``, ``backend``,
     ``mode``, ``baseline_backend``, ``baseline_mode``, ``rounds``, ``ratio``, ``low``, ``high``, ``turns_error``,
     ``verdict``, and ``note``, which says in which effective settings the cell and its baseline differ.
@@ -180,15 +180,14 @@ def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
     # What was recorded before these were columns ran on one machine, and trained one replica.
     runs = runs.assign(**{name: value for name, value in (("node", ""), ("replicas", 1)) if name not in runs})
     # A few columns are cut faster than all.
-    columns = ["run", "session", "round", "together", *GROUP, "backend", "mode", "precision", "threads"]
-    counting = runs.loc[(runs["status"] == "ok") & runs["comparable"].eq(True), columns]
+    columns = ["run", "session", "round", "comparison", *GROUP, "backend", "mode", "precision", "threads"]
+    counting = runs.loc[(runs["status"] == "ok") & runs["equal_work"].eq(True), columns]
     # A session in which some run could not tell its threads has them as floats.
     counting = counting.astype({"threads": "Int64"})
     kept = windows[windows["kept"].astype(bool)]
     logs = kept.assign(log_rate=np.log((kept["samples"] / kept["seconds"]).astype(float)))[["run", "turn", "log_rate"]]
     timed = counting.merge(logs, on="run").astype({"turn": int, "backend": object, "mode": object})
-    together = timed.get("together", "")  # tables that were recorded before it was a column have no cut rounds
-    timed["round"], _ = pd.factorize(timed["session"] + " " + timed["round"].astype(str) + " " + together)
+    timed["round"], _ = pd.factorize(timed["session"] + " " + timed["round"].astype(str) + " " + timed["comparison"])
     for key, group in timed.groupby(GROUP, sort=False):
         names = list(zip(group["backend"], group["mode"], strict=True))
         cells = list(dict.fromkeys(names))

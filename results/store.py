@@ -19,10 +19,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from results.record import DETAILS, Epoch, Run, Window
+from results.record import DETAILS, NOT_STARTED, Epoch, Run, Window
 
-FORMAT = 2
-"""Raise it whenever a table is added or changed, and say in ``_writing`` how an older store gets there."""
+FORMAT = 3
+"""Raise it whenever a table is added or changed, and say in ``_writing`` how an older store gets there.
+
+A new field of ``Epoch`` or ``Window`` changes a table; one of ``Run`` does not, but needs a default.
+"""
 
 COLUMNS = [item.name for item in fields(Run) if item.name not in DETAILS]
 _DEFAULTS = {
@@ -31,6 +34,16 @@ _DEFAULTS = {
     if item.name in COLUMNS and (item.default, item.default_factory) != (MISSING, MISSING)
 }
 """What a column holds in rows that are older than it."""
+_RENAMED = {
+    "comparable": "equal_work",
+    "harness_seconds": "bookkeeping_seconds",
+    "key": "resume_key",
+    "point": "sweep_point",
+    "rung": "failed_rung",
+    "together": "comparison",
+}
+"""Columns that were called otherwise up to format 2; rows are read under their new names, and stay as they are."""
+_RENAMED_PHASES = {"harness": "bookkeeping", "planned": NOT_STARTED}
 _HINTS = get_type_hints(Run)
 _FIELDS: Any = {name: (_HINTS[name], ...) for name in COLUMNS}
 _Document: type[BaseModel] = create_model("_Document", __config__=ConfigDict(strict=True), **_FIELDS)
@@ -43,9 +56,11 @@ CREATE TABLE IF NOT EXISTS windows (run TEXT NOT NULL, {", ".join(_WINDOW_COLUMN
 CREATE INDEX IF NOT EXISTS windows_of_run ON windows (run);
 CREATE TABLE IF NOT EXISTS losses (run TEXT PRIMARY KEY, npy BLOB NOT NULL, reference_npy BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS sessions (session TEXT PRIMARY KEY, asked TEXT NOT NULL, finished INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS retired (run TEXT PRIMARY KEY, why TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS excluded (run TEXT PRIMARY KEY, why TEXT NOT NULL);
 """
-TABLES = ("runs", "epochs", "windows", "losses", "sessions", "retired")
+TABLES = ("runs", "epochs", "windows", "losses", "sessions", "excluded")
+EXCLUDED_BEFORE = "retired"
+"""What the table of excluded runs was called in format 2."""
 
 
 class StoreError(Exception):
@@ -69,8 +84,10 @@ class Store:
         self.folder = folder
         self.path = folder / "lockstep.sqlite"
 
-    def _select(self, query: str, values: Sequence[Any] = (), since: int = 1) -> list[tuple[Any, ...]]:
-        """What a query finds; nothing if there is no store yet, or one older than the format ``since``.
+    def _select(
+        self, query: str, values: Sequence[Any] = (), since: int = 1, until: int = FORMAT
+    ) -> list[tuple[Any, ...]]:
+        """What a query finds; nothing if there is no store yet, or one older than the format ``since``, or newer.
 
         It only reads: also a store of an older version, and one in a folder that is read-only.
         """
@@ -80,7 +97,8 @@ class Store:
         mode = "rw" if os.access(self.path, os.W_OK) and os.access(self.folder, os.W_OK) else "ro"
         with self._connection(mode) as connection:
             connection.execute("BEGIN")
-            return connection.execute(query, values).fetchall() if self._version(connection) >= since else []
+            known = since <= self._version(connection) <= until
+            return connection.execute(query, values).fetchall() if known else []
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -91,8 +109,10 @@ class Store:
             raise StoreError(f"{self.folder}: {error.strerror}") from None
         with self._connection("rwc") as connection:
             connection.execute("BEGIN IMMEDIATE")
-            if self._version(connection) < FORMAT:
-                # What is new since format 1 are tables that an older store does not have.
+            if (version := self._version(connection)) < FORMAT:
+                if version == 2:
+                    connection.execute(f"ALTER TABLE {EXCLUDED_BEFORE} RENAME TO excluded")
+                # What else is new since format 1 are tables that an older store does not have.
                 for statement in SCHEMA.strip().split(";\n"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
@@ -156,10 +176,10 @@ class Store:
         query = "SELECT session FROM sessions WHERE asked = ? AND finished = 0 ORDER BY rowid DESC"
         return [session for (session,) in self._select(query, [asked], since=2)]
 
-    def retire(self, runs: Sequence[str], why: str) -> None:
+    def exclude(self, runs: Sequence[str], why: str) -> None:
         """Mark rows as not to be counted, with the reason; they stay as they are. The first reason stands."""
         with self._writing() as connection:
-            connection.executemany("INSERT OR IGNORE INTO retired VALUES (?, ?)", [(run, why) for run in runs])
+            connection.executemany("INSERT OR IGNORE INTO excluded VALUES (?, ?)", [(run, why) for run in runs])
 
     # --- runs -----------------------------------------------------------------------------------------------------
 
@@ -181,20 +201,22 @@ class Store:
     def runs(self, session: str | None = None) -> pd.DataFrame:
         """One row per run, in the order in which they were added, of one session or of all.
 
-        Besides the columns of the record there is ``retired``: why the run does not count any more, empty if it does.
+        Besides the columns of the record there is ``excluded``: why the run does not count any more, empty if it does.
         """
         where, values = ("WHERE session = ?", [session]) if session else ("", [])
         rows = self._select(f"SELECT document FROM runs {where} ORDER BY rowid", values)  # noqa: S608 - one of two texts
         documents = [self._checked(number, document) for number, (document,) in enumerate(rows, start=1)]
-        reasons = {run: str(why) for run, why in self._select("SELECT run, why FROM retired", since=2)}
+        excluded = self._select("SELECT run, why FROM excluded", since=3)
+        excluded += self._select(f"SELECT run, why FROM {EXCLUDED_BEFORE}", since=2, until=2)  # noqa: S608 - our own name
+        reasons = {run: str(why) for run, why in excluded}
         runs = pd.DataFrame(documents, columns=COLUMNS)
-        runs["retired"] = [reasons.get(run, "") for run in runs["run"]]
+        runs["excluded"] = [reasons.get(run, "") for run in runs["run"]]
         return runs
 
     def _checked(self, number: int, document: Any) -> dict[str, Any]:
         """Read a run's document; raises StoreError if it is none: a store from elsewhere may hold anything."""
         try:
-            values: dict[str, Any] = _Document.model_validate({**_DEFAULTS, **_parsed(document)}).model_dump()
+            values: dict[str, Any] = _Document.model_validate({**_DEFAULTS, **_renamed(_parsed(document))}).model_dump()
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where, what = ".".join(map(str, first["loc"])), f"{first['msg']}, but it is {first['input']!r:.60}"
@@ -258,6 +280,14 @@ def _parsed(document: str) -> Any:
     if "\\ud" in document.lower():
         values = json.loads(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))
     return values
+
+
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a row under the names of today; raises TypeError or ValueError if they are no dictionary."""
+    now = {_RENAMED.get(name, name): value for name, value in dict(values).items()}
+    if now.get("phase") in _RENAMED_PHASES:
+        now["phase"] = _RENAMED_PHASES[now["phase"]]
+    return now
 
 
 def _insert(table: str, columns: list[str]) -> str:

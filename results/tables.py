@@ -11,6 +11,7 @@ from typing import Literal
 import pandas as pd
 
 from results.metrics import FIRST_STEP, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
+from results.record import where_and_why
 from results.scaling import scaling_texts
 from results.statistics import BASELINE, GROUP, compare, throughputs
 from results.store import Store, StoreError
@@ -42,10 +43,10 @@ def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     return runs
 
 
-def retirements(runs: pd.DataFrame) -> list[str]:
+def exclusions(runs: pd.DataFrame) -> list[str]:
     """Say how many runs do not count any more, a sentence for each reason."""
-    reasons = runs.loc[runs["retired"] != "", "retired"].value_counts(sort=False)
-    return [f"retired: {count} {'run' if count == 1 else 'runs'}: {why}" for why, count in reasons.items()]
+    reasons = runs.loc[runs["excluded"] != "", "excluded"].value_counts(sort=False)
+    return [f"excluded: {count} {'run' if count == 1 else 'runs'}: {why}" for why, count in reasons.items()]
 
 
 def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> pd.DataFrame:
@@ -54,7 +55,7 @@ def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str
     rows = []
     for key, cell in runs.groupby(CELL, sort=False, dropna=False):
         medians = cell.loc[cell["status"] == "ok", columns].astype(float).median()
-        label = f"{cell['experiment'].iloc[0]} {cell['point'].iloc[0]}".strip()
+        label = f"{cell['experiment'].iloc[0]} {cell['sweep_point'].iloc[0]}".strip()
         rows.append({**dict(zip(CELL, key, strict=True)), "label": label, **medians, "problems": _problems(cell)})
     table = pd.DataFrame(rows).merge(compare(runs, windows, baseline), on=CELL, how="left")
     speeds = throughputs(runs, windows)[[*CELL, "samples_per_second"]]
@@ -122,7 +123,7 @@ def _problems(cell: pd.DataFrame) -> str:
         return ""
     first = cell[cell["status"] != "ok"].iloc[0]
     found = ", ".join(f"{count} {status}" for status, count in counts.items())
-    return f"{found} of {len(cell)} runs; in {first['phase']}: {first['reason']}"
+    return f"{found} of {len(cell)} runs; {where_and_why(first['phase'], first['reason'])}"
 
 
 def export(store: Store) -> list[Path]:

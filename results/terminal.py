@@ -14,13 +14,13 @@ from results.advice import advice
 from results.metrics import FIRST_STEP, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
 from results.scaling import scaling_texts
 from results.store import Store
-from results.tables import COMPARISON, IDENTITY, NARROW, experiments_table, retirements, summary_table, title_of
+from results.tables import COMPARISON, IDENTITY, NARROW, exclusions, experiments_table, summary_table, title_of
 
 
 def print_session(store: Store, session: str, baseline: tuple[str, str], console: Console) -> None:
     """Print what a session found: a table per comparison, what ended otherwise, and how noisy it was."""
     every = store.runs(session)
-    runs = every[every["retired"] == ""]
+    runs = every[every["excluded"] == ""]
     if runs.empty:
         return
     summary = summary_table(runs, store.windows(session), baseline)
@@ -29,10 +29,10 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
         console.print()
     _print_scaling(runs, console)
     console.print(
-        "Medians over the runs of a cell. samples/s: training in steady state; first step: seconds, with compilation. "
-        "The last column: ratio of the throughput, with its 95 % interval over rounds of fresh processes."
+        "Medians over the runs of a configuration. samples/s: training in steady state; first step: seconds, with "
+        "compilation. The last column: ratio of the throughput, with its 95 % interval over rounds of fresh processes."
     )
-    for sentence in retirements(every):
+    for sentence in exclusions(every):
         console.print(sentence, markup=False, highlight=False)
     for sentence in advice(runs):
         console.print(f"noise: {sentence}", markup=False, highlight=False)
@@ -109,7 +109,7 @@ def print_sessions(runs: pd.DataFrame, console: Console) -> None:
         ends = ", ".join(f"{count} {status}" for status, count in own["status"].value_counts().items())
         experiments = ", ".join(dict.fromkeys(own["experiment"]))
         console.print(f"{session}: {len(own)} runs ({ends}) of {experiments}", markup=False, highlight=False)
-        for sentence in retirements(own):
+        for sentence in exclusions(own):
             console.print(f"  {sentence}", markup=False, highlight=False)
         if command := own["command"].iloc[0]:
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)

@@ -213,7 +213,7 @@ class CellRun:
         self._describe()  # again: some settings can be read back only after the work
         if _has_files(self._cache):
             self.record.compiler_cache = "cold" if self._cache_was_empty else "warm"
-        self.record.peak_memory_bytes = self._conversation.ask("harness", "memory").values["peak"]
+        self.record.peak_memory_bytes = self._conversation.ask("bookkeeping", "memory").values["peak"]
         self._sum_up()
         self.record.losses = np.concatenate(self._losses)
         with self._conversation.clock.within("ladder"):
@@ -224,7 +224,7 @@ class CellRun:
         if not rungs[-1].holds:
             self.end("not-equivalent", str(rungs[-1]))
         elif found:
-            self.record.comparable = False
+            self.record.equal_work = False
             self.end("failed", f"the row contradicts itself: {'; '.join(found)}")
         else:
             self._keep_models()
@@ -241,7 +241,7 @@ class CellRun:
         if "trained_logits" in self._evidence:
             self.record.losses = np.concatenate(self._losses)
             rungs = self._climb()
-            self.record.comparable = None if rungs[-1].holds else False
+            self.record.equal_work = None if rungs[-1].holds else False
 
     def end(self, status: Status, reason: str) -> None:
         """End the run and its worker, if it has one."""
@@ -255,7 +255,7 @@ class CellRun:
             else:
                 worker.kill()
             self._alive = False
-            clock.switch("harness")
+            clock.switch("bookkeeping")
             self.record.wall_seconds = time.perf_counter() - worker.started
             self._keep_phases()
 
@@ -285,7 +285,7 @@ class CellRun:
 
     def _describe(self) -> None:
         """Keep the versions and settings that are in force."""
-        answer = self._conversation.ask("harness", "describe").values
+        answer = self._conversation.ask("bookkeeping", "describe").values
         settings = answer["settings"]
         self.record.threads = settings.get("threads")
         self.record.precision = settings.get("precision")
@@ -313,7 +313,7 @@ class CellRun:
         return float(losses.sum(dtype=np.float64)) * batch_size
 
     def _parameters(self) -> Parameters:
-        return self._conversation.parameters("harness")
+        return self._conversation.parameters("bookkeeping")
 
     def _keep_models(self) -> None:
         if self._keeper:
@@ -352,7 +352,7 @@ class CellRun:
     def _walk(self, shown: Audit) -> list[Rung]:
         """Compare what the run showed with the judgement, audit it, and keep the result in the record."""
         rungs = self._climb(shown)
-        self.record.comparable = rungs[-1].holds
+        self.record.equal_work = rungs[-1].holds
         return rungs
 
     def _climb(self, shown: Audit | None = None) -> list[Rung]:
@@ -360,7 +360,7 @@ class CellRun:
         if shown and rungs[-1].holds:
             continuation = continue_from(self.cell.materials.case(self.cell.precision), shown, AUDIT_BUDGET)
             rungs.append(after_the_last_epoch(shown, continuation))
-        self.record.rung = "" if rungs[-1].holds else rungs[-1].name
+        self.record.failed_rung = "" if rungs[-1].holds else rungs[-1].name
         self.record.ladder = [asdict(rung) for rung in rungs]
         self.record.judged_steps = self._judgement.steps
         expected = self._judgement.losses

@@ -21,7 +21,7 @@ class Ledger:
     """The rows of one session, on their way into the store and in it."""
 
     def __init__(self, store: Store, session: str, request: Request, default_threads: int) -> None:
-        """Read what an earlier command has left, and retire what it did not finish or what has changed.
+        """Read what an earlier command has left, and exclude what it did not finish or what has changed.
 
         Data, versions and settings are looked at by the machine that ran it, if it gets the rest of the comparison.
         ``default_threads`` is what a run is said to have been asked for that never began.
@@ -35,7 +35,7 @@ class Ledger:
         rows = _records(store.runs(session))
         self.parts = max((int(row["run"].split("-")[-2]) for row in rows), default=0)
         """The highest number of a part in the names of the runs."""
-        self._sort([row for row in rows if not row["retired"]])
+        self._sort([row for row in rows if not row["excluded"]])
 
     def _sort(self, rows: Rows) -> None:
         now = {
@@ -43,18 +43,18 @@ class Ledger:
             for variant in self._request.variants
             for backend, mode in self._request.modes
         }
-        retiring: dict[str, list[str]] = {resume.ANEW: [], resume.CHANGED: []}
+        excluding: dict[str, list[str]] = {resume.ANEW: [], resume.CHANGED: []}
         for row in rows:
-            cell = (row["experiment"], row["point"], row["backend"], row["mode"])
+            cell = (row["experiment"], row["sweep_point"], row["backend"], row["mode"])
             if row["status"] != "ok":
-                retiring[resume.ANEW].append(row["run"])
+                excluding[resume.ANEW].append(row["run"])
             elif now.get(cell) != (row["experiment_hash"], row["backend_hash"]):
-                retiring[resume.CHANGED].append(row["run"])
+                excluding[resume.CHANGED].append(row["run"])
             else:
                 self._counting.setdefault(cell[:2], []).append(row)
-        for why, runs in retiring.items():
+        for why, runs in excluding.items():
             if runs:
-                self._store.retire(runs, why)
+                self._store.exclude(runs, why)
 
     @property
     def count(self) -> int:
@@ -63,18 +63,18 @@ class Ledger:
 
     def take(self, run: Run) -> bool:
         """Write a run to the store, unless this command has a row of its place already; say whether it was written."""
-        place = (run.experiment, run.point, run.backend, run.mode, run.round)
+        place = (run.experiment, run.sweep_point, run.backend, run.mode, run.round)
         if place in self._taken:
             return False
         self._store.append(run)
         self._taken.add(place)
         row = {name: getattr(run, name) for name in COLUMNS}
-        self._counting.setdefault(place[:2], []).append({**row, "retired": ""})
+        self._counting.setdefault(place[:2], []).append({**row, "excluded": ""})
         return True
 
-    def retire(self, runs: Sequence[str], why: str) -> None:
+    def exclude(self, runs: Sequence[str], why: str) -> None:
         """Have runs count no more."""
-        self._store.retire(runs, why)
+        self._store.exclude(runs, why)
         for own in self._counting.values():
             own[:] = [row for row in own if row["run"] not in runs]
 
@@ -112,7 +112,7 @@ class Ledger:
             device="cpu" if selection.device == "auto" else selection.device,
             seed=variant.experiment.seed,
             round=round_,
-            point=variant.point.label,
+            sweep_point=variant.point.label,
             node=node,
             experiment_hash=variant.experiment.hash,
             backend_hash=backend_hash,

@@ -32,15 +32,15 @@ from backends.hosting.environments import BackendFile, BackendFileError, Interpr
 from benchmarks.data import DataError
 from benchmarks.errors import InputError
 from benchmarks.machine.description import node_name
+from benchmarks.session import signals
 from benchmarks.session.local import prepare_cells
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.request import Request
 from benchmarks.session.session import Session
-from benchmarks.worker import signals
 from results.record import Run, Window
 from results.store import COLUMNS, Store, StoreError
 
-Kind = Literal["started", "message", "row", "retire", "refused", "ended"]
+Kind = Literal["started", "message", "row", "exclude", "refused", "ended"]
 Send = Callable[[Kind, Any], None]
 """Sends a message to where the results are kept: what it is, and what belongs to it."""
 
@@ -184,7 +184,7 @@ class _SendingStore(Store):
 
     def __init__(self, folder: Path, earlier: Rows, windows: Rows, send: Send) -> None:
         super().__init__(folder)
-        self._earlier = pd.DataFrame(earlier, columns=[*COLUMNS, "retired"])
+        self._earlier = pd.DataFrame(earlier, columns=[*COLUMNS, "excluded"])
         columns = ["run", *(item.name for item in fields(Window))]
         self._windows = pd.DataFrame(windows, columns=columns)
         self._send = send
@@ -196,9 +196,9 @@ class _SendingStore(Store):
             files = {name: path.read_bytes() for name in names if (path := self.folder / name).exists()}
             self._send("row", Row(run, files))
 
-    def retire(self, runs: Sequence[str], why: str) -> None:
+    def exclude(self, runs: Sequence[str], why: str) -> None:
         self._earlier = self._earlier[~self._earlier["run"].isin(runs)]
-        self._send("retire", (list(runs), why))
+        self._send("exclude", (list(runs), why))
 
     def finish(self, session: str) -> None:
         """Nothing: the session is one of all machines."""

@@ -31,7 +31,7 @@ from benchmarks.session.outcome import OK, carry_out
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.request import Request, Variant
 from benchmarks.session.resume import claim
-from benchmarks.worker.signals import Interrupted, shielded
+from benchmarks.session.signals import Interrupted, shielded
 from results.record import Run, Status
 from results.store import Store, StoreError
 
@@ -78,7 +78,7 @@ class _Comparison:
 
     @property
     def label(self) -> str:
-        return f"{self.variant.path.stem} {self.variant.point.label}".strip()
+        return self.variant.label
 
 
 class ClusterSession:
@@ -207,8 +207,8 @@ class ClusterSession:
                 self.progress.message(f"{comparison.node}: {content}")
             case "row":
                 self._take_row(content)
-            case "retire":
-                self._ledger.retire(*content)
+            case "exclude":
+                self._ledger.exclude(*content)
             case "refused":
                 comparison.refused = content
             case "ended":
@@ -317,9 +317,8 @@ def _preview(request: Request, machines: Machines, interrupted: Sequence[str], s
     names = ", ".join(f"{backend.name} {mode}" for backend, mode in request.modes)
     runs = len(request.modes) * request.options.repeats
     for variant in request.variants:
-        label = f"{variant.path.stem} {variant.point.label}".strip()
-        say(f"{label}: {names}; {runs} runs in {request.options.repeats} rounds, on one machine")
+        say(f"{variant.label}: {names}; {runs} runs in {request.options.repeats} rounds, on one machine")
     if interrupted:
         rows = store.runs(interrupted[0])
-        there = ((rows["status"] == "ok") & (rows["retired"] == "")).sum()
+        there = ((rows["status"] == "ok") & (rows["excluded"] == "")).sum()
         say(f"the interrupted session {interrupted[0]} would be continued, {there} runs are there; --fresh starts over")

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from benchmarks.cluster.machines import need_dask
 from benchmarks.session.local import on_this_machine
+from benchmarks.session.options import Options
 from benchmarks.session.outcome import NOTHING_SELECTED
 from benchmarks.session.request import Selection, read
 from benchmarks.session.resume import asked
-from benchmarks.session.session import Options
 from results.store import Store
 
 

@@ -1,4 +1,4 @@
-"""The commands that look at results: table, runs, log, retire, report, plot."""
+"""The commands that look at results: table, runs, log, exclude, report, plot."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def table(
     ] = None,
     markdown: Annotated[
         bool,
-        typer.Option("--markdown", help="Print the newest session, one row per cell with its verdict, as Markdown."),
+        typer.Option(
+            "--markdown", help="Print the newest session, one row per configuration with its verdict, as Markdown."
+        ),
     ] = False,
     results: Results = RESULTS,
 ) -> None:
@@ -71,18 +73,18 @@ def log(
     sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
 
 
-def retire(
+def exclude(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run's name, as in 'lockstep table --format csv'.")],
     why: Annotated[str, typer.Option(metavar="TEXT", help="The reason, which tables and reports give.")],
     results: Results = RESULTS,
 ) -> None:
     """Leave a run out of tables and ratios from now on; its row stays in the store, with the reason."""
     if not why.strip():
-        raise InputError(f"retire {run}: --why is empty; say what was wrong with it")
-    if reason := _found(results, "retire", run)["retired"]:
-        raise InputError(f"retire {run}: it is retired already: {reason}")
-    Store(results).retire([run], why.strip())
-    print(f"{run} is retired; 'lockstep report' writes the report without it")
+        raise InputError(f"exclude {run}: --why is empty; say what was wrong with it")
+    if reason := _found(results, "exclude", run)["excluded"]:
+        raise InputError(f"exclude {run}: it is excluded already: {reason}")
+    Store(results).exclude([run], why.strip())
+    print(f"{run} is excluded; 'lockstep report' writes the report without it")
 
 
 def _found(results: Path, command: str, run: str) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from benchmarks.commands.options import RESULTS, Device, Pythons, Results, pytho
 from benchmarks.commands.tutorials import MODES, Course
 from benchmarks.errors import InputError
 from benchmarks.session import rounds
+from benchmarks.session.options import REPEATS, Options
 from benchmarks.session.request import Selection
-from benchmarks.session.session import REPEATS, Options
 from results.statistics import BASELINE
 
 SHOWN_CLASSES = 10
@@ -68,8 +68,8 @@ def run(
         typer.Option(
             min=1,
             max=1000,
-            help="Rounds; every cell runs once in each, in a fresh process; "
-            f"default: {REPEATS}, and up to {rounds.MOST * REPEATS} where a cell cannot be told from its baseline yet.",
+            help="Rounds; every configuration runs once in each, in a fresh process; "
+            f"default: {REPEATS}, and up to {rounds.MOST * REPEATS} where one cannot be told from its baseline yet.",
         ),
     ] = None,
     until: Annotated[
@@ -97,7 +97,9 @@ def run(
     ] = None,
     baseline: Annotated[
         tuple[str, str],
-        typer.Option(metavar="BACKEND MODE", help="What ratios are taken against, where it is among the cells."),
+        typer.Option(
+            metavar="BACKEND MODE", help="What ratios are taken against, where it is among the configurations."
+        ),
     ] = BASELINE,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processors for every framework; default: physical cores, less one.")

@@ -17,8 +17,8 @@ from benchmarks.commands.bench import bench
 from benchmarks.data import DataError
 from benchmarks.errors import InputError
 from benchmarks.machine.description import gpu_names
+from benchmarks.session.options import Options
 from benchmarks.session.request import Selection
-from benchmarks.session.session import Options
 from benchmarks.spec import experiment as experiments
 from results import tables
 from results.proof.judge import moved
@@ -151,7 +151,7 @@ class Course:
         runs = Store(self.results).runs()
         # Sessions of this call, with what they had from before if they were continued.
         sessions = runs.loc[~runs["run"].isin(before), "session"]
-        self.tell(chosen, missing, runs[runs["session"].isin(sessions) & runs["retired"].eq("")])
+        self.tell(chosen, missing, runs[runs["session"].isin(sessions) & runs["excluded"].eq("")])
         return max([*codes, int(bool(missing))])
 
     def tell(self, chosen: dict[Tutorial, str], missing: dict[Tutorial, str], runs: pd.DataFrame) -> None:

@@ -14,7 +14,7 @@ from benchmarks.cell.materials import Materials, Start, draw, prepare_data
 from benchmarks.cell.plan import Cell
 from benchmarks.errors import InputError
 from benchmarks.session.outcome import OK, carry_out
-from benchmarks.session.preview import PlannedComparison, Preview
+from benchmarks.session.preview import preview
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.request import Request, Variant, threads_of
 from benchmarks.session.resume import claim
@@ -29,7 +29,7 @@ def on_this_machine(request: Request, what: str, store: Store, console: Console,
     before anything is run or written, if the input is bad.
     """
     if dry_run:
-        _preview(request, what).show(Interpreters(request.pythons, console.print), store, console)
+        preview(request, what, store, console)
         return OK
     options = request.options
     with (
@@ -42,25 +42,6 @@ def on_this_machine(request: Request, what: str, store: Store, console: Console,
         with claim(store, what, options.fresh) as name:
             session = Session(name, cells, options, interpreters, Path(scratch), store, progress)
             return carry_out(session, store, options, console)
-
-
-def _preview(request: Request, what: str) -> Preview:
-    selection, options = request.selection, request.options
-    planned = [
-        PlannedComparison(variant.path, variant.point.label, variant.experiment, threads_of(variant, selection))
-        for variant in request.variants
-    ]
-    return Preview(
-        planned,
-        request.modes,
-        selection.device,
-        selection.precision,
-        selection.asked["start"],
-        options.repeats,
-        what,
-        options.measured,
-        options.fresh,
-    )
 
 
 def prepare_cells(request: Request, interpreters: Interpreters, scratch: Path) -> list[Cell]:

@@ -7,9 +7,9 @@ from typing import Protocol
 from rich.console import Console
 
 from benchmarks.cell.kept_models import MODELS
+from benchmarks.session.options import Options
 from benchmarks.session.progress import TerminalProgress
-from benchmarks.session.session import Options
-from benchmarks.worker.signals import Interrupted
+from benchmarks.session.signals import Interrupted
 from results import report, tables, terminal
 from results.record import Run
 from results.store import DamagedStoreError, Store, StoreError

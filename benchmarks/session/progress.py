@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from benchmarks.cell.plan import Comparison
 from benchmarks.cell.run import CellRun
 from benchmarks.session.estimate import in_words
-from results.record import Epoch, Run
+from results.record import Epoch, Run, where_and_why
 
 
 class TerminalProgress:
@@ -100,7 +100,7 @@ class TerminalProgress:
         self._remaining = [other for other in self._remaining if _place(other) != _place(run)]
         self._seconds[_cell(run)] = seconds
         self._bar.advance(self._task)
-        label = f"{run.experiment} {run.point}".strip()
+        label = f"{run.experiment} {run.sweep_point}".strip()
         parts = [f"round {run.round} {label} {run.backend} {run.mode}: {run.status}"]
         if run.status == "ok":
             parts.append(f"loss {run.train_loss:.4f}")
@@ -109,7 +109,7 @@ class TerminalProgress:
             if run.train_samples_per_second is not None:
                 parts.append(f"{run.train_samples_per_second:,.0f} samples/s")
         else:
-            parts.append(f"in {run.phase}: {run.reason}")
+            parts.append(where_and_why(run.phase, run.reason))
         if left := self._time_left():
             parts.append(f"about {left} left")
         self.message(", ".join(parts))
@@ -141,7 +141,7 @@ def _scores(row: Epoch) -> str:
 
 
 def _cell(run: Run) -> tuple[str, ...]:
-    return run.experiment, run.point, run.backend, run.mode
+    return run.experiment, run.sweep_point, run.backend, run.mode
 
 
 def _place(run: Run) -> tuple[int, tuple[str, ...]]:

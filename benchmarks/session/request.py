@@ -13,7 +13,7 @@ from backends.hosting.environments import BackendFile
 from benchmarks.cell.materials import Start
 from benchmarks.errors import InputError
 from benchmarks.machine.processors import default_threads, processors_for
-from benchmarks.session.session import Options
+from benchmarks.session.options import Options
 from benchmarks.spec import experiment as experiments
 from benchmarks.spec.experiment import Experiment
 from benchmarks.spec.sweep import Point, points
@@ -54,6 +54,11 @@ class Variant:
     experiment: Experiment
     point: Point
 
+    @property
+    def label(self) -> str:
+        """The experiment, and where in a sweep."""
+        return f"{self.path.stem} {self.point.label}".strip()
+
 
 @dataclass(frozen=True)
 class Request:
@@ -82,7 +87,7 @@ def read(selection: Selection, options: Options, pythons: dict[str, str]) -> Req
     cells_there = [(backend.name, mode) for backend, mode in modes]
     if options.baseline not in (BASELINE, *cells_there):
         names = ", ".join(" ".join(cell) for cell in cells_there)
-        raise InputError(f"--baseline {' '.join(options.baseline)}: not among the cells; there are {names}")
+        raise InputError(f"--baseline {' '.join(options.baseline)}: not among the configurations; there are {names}")
     return Request(variants, modes, selection, options, pythons)
 
 

@@ -3,7 +3,7 @@
 A session is continued by the command that asks for the same, if nobody runs it at the moment and it did not come to
 its end: a finished session is measured anew. Runs that are ``ok`` under the same key keep their rows and are not run
 again; every other one of the plan is. Ratios stay honest without more: they are taken within a turn, between runs
-whose workers were alive together (``Run.together``). So where an interruption has cut a round of a comparison, the
+whose workers were alive together (``Run.comparison``). So where an interruption has cut a round of a comparison, the
 runs of its two halves count for their cells' throughputs, and not for ratios across the cut.
 """
 
@@ -74,7 +74,7 @@ class Keys:
 
     interpreters: Interpreters
     machine: dict[str, Any]
-    """``machine.describe()``; in a cluster also its name, as "node"."""
+    """``describe_machine()``; in a cluster also its name, as "node"."""
     measured: dict[str, Any]
 
     def of(self, cell: Cell, round_: int) -> str:
@@ -142,29 +142,30 @@ def _lock(store: Store, session: str) -> FileLock | None:
 
 
 def go_on(store: Store, session: str, cells: Sequence[Cell], keys: Keys) -> tuple[int, set[str]]:
-    """The number of runs that a session has had so far, and the keys of those that stand; retire the others."""
+    """The number of runs that a session has had so far, and the keys of those that stand; exclude the others."""
     rows = store.runs(session)
     now = [(place(cell, round_), keys.of(cell, round_)) for round_ in sorted(set(rows["round"])) for cell in cells]
-    standing, retiring = sort_rows(rows, now)
-    for why in dict.fromkeys(retiring.values()):
-        store.retire([run for run, reason in retiring.items() if reason == why], why)
+    standing, excluding = sort_rows(rows, now)
+    for why in dict.fromkeys(excluding.values()):
+        store.exclude([run for run, reason in excluding.items() if reason == why], why)
     return max((int(run.rsplit("-", 1)[1]) for run in rows["run"]), default=0), standing
 
 
 def sort_rows(rows: pd.DataFrame, contents: Sequence[tuple[Place, str]]) -> tuple[set[str], dict[str, str]]:
-    """Say which rows of a session stand, and which are to be retired, and why.
+    """Say which rows of a session stand, and which are to be excluded, and why.
 
     ``contents`` are the places of the session's cells in every round that it has rows of, each with its present key.
     Returns the keys of the rows that are ok and the same now, and for each other row that still counts the reason.
     """
     now = dict(contents)
-    standing, retiring = set(), {}
-    for row in rows[rows["retired"] == ""].to_dict("records"):
-        place = Place(*(row[name] for name in ("experiment", "point", "backend", "mode", "threads_asked", "round")))
+    standing, excluding = set(), {}
+    for row in rows[rows["excluded"] == ""].to_dict("records"):
+        names = ("experiment", "sweep_point", "backend", "mode", "threads_asked", "round")
+        place = Place(*(row[name] for name in names))
         if row["status"] != "ok":
-            retiring[str(row["run"])] = ANEW
-        elif not row["key"] or now.get(place) != row["key"]:
-            retiring[str(row["run"])] = CHANGED
+            excluding[str(row["run"])] = ANEW
+        elif not row["resume_key"] or now.get(place) != row["resume_key"]:
+            excluding[str(row["run"])] = CHANGED
         else:
-            standing.add(str(row["key"]))
-    return standing, retiring
+            standing.add(str(row["resume_key"]))
+    return standing, excluding

@@ -1,8 +1,8 @@
 """Rounds: the plan has as many as were asked for; those of a cell go on as long as its ratio is not known well enough.
 
 By default that is judged by the noise of the turns, which says nothing of how far the rounds are apart. To stop as soon
-as the rounds agree is to prefer those that agree by chance: in simulated sessions of normal noise, intervals that were
-made in this way called up to 7 % of equals different, and up to 8 % with ``until``, which cannot but look at the width.
+as the rounds agree is to prefer those that agree by chance. ``until`` cannot but look at the width, and pays for it
+(``nox -s calibrate``).
 """
 
 from __future__ import annotations

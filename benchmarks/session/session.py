@@ -6,13 +6,11 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from backends.hosting.environments import EnvironmentFailed, Interpreters
 from benchmarks.cell.keeping import Keeper
-from benchmarks.cell.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.cell.plan import Cell, Comparison, comparisons
 from benchmarks.cell.run import CellRun
 from benchmarks.machine.description import describe_machine, gpu_state
@@ -20,75 +18,18 @@ from benchmarks.machine.noise import NoiseWatch, processor_settings
 from benchmarks.machine.processors import physical_cores, processors_for
 from benchmarks.session import resume, rounds
 from benchmarks.session.estimate import estimate
+from benchmarks.session.options import Options
+from benchmarks.session.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.session.progress import TerminalProgress
+from benchmarks.session.signals import Interrupted, shielded
 from benchmarks.session.turns import take_turns
 from benchmarks.spec.flops import step_flops
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.process import Launch
-from benchmarks.worker.signals import Interrupted, shielded
 from results.proof.judge import Judgement, judge
 from results.record import Run
-from results.statistics import BASELINE, compare
+from results.statistics import compare
 from results.store import Store
-
-JUDGE_BUDGET = 12.0
-"""Seconds that the float64 reference and its copies may train for one experiment, unless the options say otherwise."""
-
-REPEATS = 5
-"""Rounds, unless the options say otherwise."""
-
-TURNS = 20
-"""Timed windows of each worker in a round, more where they are noisy, unless the options say otherwise."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What applies to all cells of a session."""
-
-    repeats: int = REPEATS
-    """Rounds: every cell runs once in each, in a fresh process."""
-    timeout: float = 3600.0
-    """Seconds that one run may work."""
-    turns: int = TURNS
-    """Timed windows of each worker in a round, more where they are noisy; 0 walks the ladder only."""
-    judge_budget: float = JUDGE_BUDGET
-    peaks: bool = True
-    """Whether to measure what the machine can do at most."""
-    baseline: tuple[str, str] = BASELINE
-    """Backend and mode that ratios are taken against."""
-    target_accuracy: float | None = None
-    """Test accuracy, from 0 to 1, whose time is taken."""
-    until: float | None = None
-    """Add rounds until every interval of a ratio is at most this wide, as a share of the ratio."""
-    budget: float = 1800.0
-    """With ``until``: seconds of the session after which no round is added."""
-    go_on: bool = False
-    """Without ``until``: whether to add rounds, up to a point, where a cell cannot be told from its baseline yet."""
-    command: str = ""
-    """What was typed, for the report."""
-    log_every: int | None = None
-    """Also tell the loss every so many batches, and the scores after every epoch."""
-    keep_models: bool = False
-    """Whether to keep the best and the last weights of every run."""
-    fresh: bool = False
-    """Give up an interrupted session that could be continued."""
-
-    @property
-    def adds_rounds(self) -> bool:
-        """Whether more rounds may be run than the plan has."""
-        return self.go_on or self.until is not None
-
-    @property
-    def rounds(self) -> dict[str, Any]:
-        """Those that say how many rounds there are."""
-        return {name: getattr(self, name) for name in ("repeats", "until", "go_on")}
-
-    @property
-    def measured(self) -> dict[str, Any]:
-        """Those that say what is measured in a run."""
-        return {
-            name: getattr(self, name) for name in ("turns", "judge_budget", "peaks", "target_accuracy", "keep_models")
-        }
 
 
 class Session:
@@ -204,7 +145,7 @@ class Session:
         if not self._may_go_on(round_):
             return
         runs = self._store.runs(self.name)
-        found = compare(runs[runs["retired"] == ""], self._store.windows(self.name), self._options.baseline)
+        found = compare(runs[runs["excluded"] == ""], self._store.windows(self.name), self._options.baseline)
         names = rounds.going_on(found, self._options.until)
         added = [
             self._still_to_run(replace(comparison.again(round_), cells=cells))
@@ -323,7 +264,7 @@ class Session:
         cache.mkdir(exist_ok=True)
         environment = {**worker_environment(threads), "TMPDIR": str(cache)}
         folder = self._scratch / record.run
-        record.key = self._keys.of(run.cell, record.round)
+        record.resume_key = self._keys.of(run.cell, record.round)
         with shielded():
             replication = run.cell.backend.arguments(run.cell.materials.experiment.replicas)
             where = self._processors[threads]
@@ -347,7 +288,7 @@ class Session:
                     device=self._expected_device(cell),
                     seed=experiment.seed,
                     round=comparison.round,
-                    together=f"{self.name}-{first:04d}",
+                    comparison=f"{self.name}-{first:04d}",
                     node=self._node,
                     experiment_hash=experiment.hash,
                     backend_hash=cell.backend.hash,
@@ -361,7 +302,7 @@ class Session:
                     threads_asked=cell.threads,
                     precision_asked=cell.precision,
                     replicas=experiment.replicas,
-                    point=materials.point,
+                    sweep_point=materials.point,
                     target_accuracy=self._options.target_accuracy,
                     machine=self._machine,
                     command=self._options.command,

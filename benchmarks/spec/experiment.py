@@ -1,4 +1,4 @@
-"""The experiment: what is trained on what, and how. One TOML file each, in this folder or anywhere else."""
+"""The experiment: what is trained on what, and how. One TOML file each, in ``experiments/`` or anywhere else."""
 
 from __future__ import annotations
 

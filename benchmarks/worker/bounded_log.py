@@ -36,6 +36,7 @@ class BoundedLog:
             self._keep(chunk[room:])
             room -= min(room, len(chunk))
         os.close(self._pipe)
+        self._cut()
         if self._left_out:
             self._write(f"\n[lockstep left out {self._left_out:,} bytes here]\n".encode())
         self._write(bytes(self._tail))
@@ -43,7 +44,11 @@ class BoundedLog:
 
     def _keep(self, rest: bytes) -> None:
         self._tail += rest
-        if len(self._tail) > 2 * TAIL:
+        if len(self._tail) > 2 * TAIL:  # not every time: to move what is left takes as long as it is large
+            self._cut()
+
+    def _cut(self) -> None:
+        if len(self._tail) > TAIL:
             self._left_out += len(self._tail) - TAIL
             del self._tail[:-TAIL]
 

@@ -77,7 +77,7 @@ class Conversation:
     def resume(self) -> None:
         """Let the worker run."""
         self.worker.resume()
-        self.clock.switch("harness")
+        self.clock.switch("bookkeeping")
 
     def pause(self) -> None:
         """Stop the worker until it is resumed."""

@@ -9,8 +9,8 @@ from backends.contract import THREAD_VARIABLES
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 """For glibc: what a step frees is not given back to the system, to be asked for again by the next step.
 
-By default that depends on what a process happened to allocate before: the same step of JAX had between none and 47 page
-faults. 32 MiB is the largest threshold that glibc takes (mallopt(3)).
+By default that depends on what a process happened to allocate before. 32 MiB is the largest threshold that glibc takes
+(mallopt(3)).
 """
 
 

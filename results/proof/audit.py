@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from backends import contract
-from backends.reference import Array, Arrays, Training
+from backends.float64.arrays import Array, Arrays
+from backends.float64.training import Training
 from results.proof.judge import MULTIPLE, ROUNDING, Case, Expectation, expect, expect_curve, moved
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from backends import contract
-from backends.reference import Training
+from backends.float64.training import Training
 
 MULTIPLE = 5.0
 """How many times the largest distance among the copies a contestant may be off."""

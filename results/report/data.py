@@ -20,7 +20,7 @@ from results.statistics import GROUP, Ratio, compare_all
 DIGITS = 5
 """Significant digits of numbers in a chart."""
 
-TEXT_COLUMNS = ("experiment", "point", "device", "backend", "mode")
+TEXT_COLUMNS = ("experiment", "sweep_point", "device", "backend", "mode")
 
 
 def page_data(results: Results, baseline: tuple[str, str]) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _chart(chart: Chart, results: Results) -> dict[str, Any]:
 
 def _columns() -> Iterator[tuple[str, str, bool]]:
     """Key, heading, and whether it is a number, of every column of the page's table."""
-    yield from ((name, name, False) for name in TEXT_COLUMNS)
+    yield from ((name, name.replace("_", " "), False) for name in TEXT_COLUMNS)
     for metric in metrics.METRICS:
         yield metric.column, metric.heading, True
         if metric is metrics.THROUGHPUT:
@@ -112,7 +112,7 @@ def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
     figures = _figures(runs[runs["status"] == "ok"], intervals)
     of_cell: dict[tuple[int, str], list[Any]] = {}
     run: Any
-    for run in runs[[*CELL, "status", "comparable", "rung"]].itertuples(index=False):
+    for run in runs[[*CELL, "status", "equal_work", "failed_rung"]].itertuples(index=False):
         of_cell.setdefault((run.panel, run.cell), []).append(run)
     return [
         {
@@ -166,10 +166,10 @@ def _statuses(runs: list[Any]) -> str:
 
 def _work(runs: list[Any]) -> str:
     """The badge of the ladder: what did other work even once is not equal, whatever its other runs did."""
-    other = [run.rung for run in runs if run.comparable is False]
+    other = [run.failed_rung for run in runs if run.equal_work is False]
     if other:
         return f"no: {other[0] or 'cross-checks'}"
-    return "yes" if any(run.comparable is True for run in runs) else "not proved"
+    return "yes" if any(run.equal_work is True for run in runs) else "not proved"
 
 
 def _ratios(results: Results, baseline: tuple[str, str]) -> dict[int, dict[str, dict[str, Any]]]:

@@ -24,7 +24,7 @@ from results.report.panels import Results
 from results.statistics import CONFIDENCE, Ratio
 from results.tables import write_text
 
-CELL = ["experiment", "point", "device", "backend", "mode", "node"]
+CELL = ["experiment", "sweep_point", "device", "backend", "mode", "node"]
 """What makes a cell of one set the counterpart of one of the other."""
 
 SAME = {
@@ -94,7 +94,7 @@ def _cells(runs: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
 
 
 def _log_rates(runs: pd.DataFrame) -> NDArray[np.float64]:
-    good = runs[(runs["status"] == "ok") & runs["comparable"].eq(True)]
+    good = runs[(runs["status"] == "ok") & runs["equal_work"].eq(True)]
     return np.asarray(np.log(good["train_samples_per_second"].dropna().to_numpy(np.float64)))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import tomli_w
 
+from results.record import NOT_STARTED, phase_label
 from results.report.panels import label
 from results.statistics import GROUP
 
@@ -41,7 +42,8 @@ def problems(bad: pd.DataFrame, folder: Path) -> Iterator[dict[str, str]]:
     for _, run in bad.iterrows():
         log = log_path(folder, run["log"])
         tail = log.read_text("utf-8", errors="replace")[-LOG_CHARACTERS:].strip() if log else ""
-        texts = {name: str(run[name]) for name in ("run", "status", "phase", "reason", "rung")}
+        texts = {name: str(run[name]) for name in ("run", "status", "reason", "failed_rung")}
+        texts["phase"] = "" if run["phase"] == NOT_STARTED else phase_label(run["phase"])
         yield {**texts, "where": f"{run['backend']} {run['mode']}, {label(run)}, round {run['round']}", "log": tail}
 
 
@@ -49,7 +51,7 @@ def missing(runs: pd.DataFrame) -> list[str]:
     """Cells of a session that have no row, although their mode and their experiment have rows."""
     found = []
     for session, own in runs.groupby("session", sort=False):
-        groups = own[["point", "backend", "mode", *GROUP]].drop_duplicates().groupby(GROUP, sort=False)
+        groups = own[["sweep_point", "backend", "mode", *GROUP]].drop_duplicates().groupby(GROUP, sort=False)
         there = {label(group.iloc[0]): set(zip(group["backend"], group["mode"], strict=True)) for _, group in groups}
         for backend, mode in own[["backend", "mode"]].drop_duplicates().itertuples(index=False, name=None):
             for name, cells in there.items():
@@ -83,7 +85,12 @@ def facts(runs: pd.DataFrame) -> list[Table]:
             "Hashes (SHA-256)",
             ("experiment", "of the experiment", "of the data", "of the batches"),
             [
-                (f"{row['experiment']} {row['point']}", row["experiment_hash"], row["data_hash"], row["batches_hash"])
+                (
+                    f"{row['experiment']} {row['sweep_point']}",
+                    row["experiment_hash"],
+                    row["data_hash"],
+                    row["batches_hash"],
+                )
                 for _, row in hashes.iterrows()
             ],
         ),
@@ -119,7 +126,7 @@ def experiments(runs: pd.DataFrame) -> list[dict[str, str]]:
     firsts = runs.drop_duplicates("experiment_hash")
     return [
         {
-            "label": f"{run['experiment']} {run['point']}".strip(),
+            "label": f"{run['experiment']} {run['sweep_point']}".strip(),
             "toml": tomli_w.dumps(_without_nulls(json.loads(run["experiment_json"] or "{}"))),
         }
         for _, run in firsts.iterrows()

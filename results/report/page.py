@@ -20,7 +20,7 @@ from results.report.facts import experiments, facts, missing, problems
 from results.report.panels import Results
 from results.scaling import scaling_texts
 from results.statistics import BASELINE
-from results.tables import retirements, write_text
+from results.tables import exclusions, write_text
 
 MOST_PROBLEMS = 200
 """Runs that are told one by one; the table counts them all."""
@@ -37,7 +37,7 @@ def render(results: Results, baseline: tuple[str, str] = BASELINE) -> str:
     """Make the HTML page; ``baseline`` is what ratios are taken against until the reader picks another cell."""
     runs = results.runs
     sessions = list(dict.fromkeys(runs["session"]))
-    bad = runs[(runs["status"] != "ok") | runs["comparable"].eq(False)]
+    bad = runs[(runs["status"] != "ok") | runs["equal_work"].eq(False)]
     return template("page.html.jinja").render(
         title=f"lockstep: {', '.join(dict.fromkeys(runs['experiment']))}"[:120],
         subtitle=f"{len(runs)} runs of {_count(len(results.labels), 'comparison')}, "
@@ -47,7 +47,7 @@ def render(results: Results, baseline: tuple[str, str] = BASELINE) -> str:
         metrics=metrics.METRICS,
         problems=list(problems(bad.head(MOST_PROBLEMS), results.folder)),
         missing=missing(runs),
-        retired=retirements(results.retired),
+        excluded=exclusions(results.excluded),
         commands=list(dict.fromkeys(runs["command"].dropna())),
         facts=facts(runs),
         experiments=experiments(runs),

@@ -30,8 +30,8 @@ class Results:
     epochs: pd.DataFrame
     windows: pd.DataFrame
     steps: pd.DataFrame
-    retired: pd.DataFrame
-    """Runs that do not count any more, with the reason in ``retired``; they are in none of the other tables."""
+    excluded: pd.DataFrame
+    """Runs that do not count any more, with the reason in ``excluded``; they are in none of the other tables."""
 
     @property
     def labels(self) -> list[str]:
@@ -42,7 +42,7 @@ class Results:
     def titles(self) -> list[str]:
         """The same with no more than what tells them apart."""
         firsts = self.runs.drop_duplicates("panel")
-        parts = [firsts["experiment"], firsts["point"]]
+        parts = [firsts["experiment"], firsts["sweep_point"]]
         told = ("device", "threads_asked", "replicas", "node")
         parts += [firsts[column] for column in told if firsts[column].nunique() > 1]
         return [" ".join(str(part) for part in row if part) for row in zip(*parts, strict=True)]
@@ -57,18 +57,18 @@ def read(folder: Path, sessions: Sequence[str] = ()) -> Results:
         if session not in known:
             raise StoreError(f"{folder}: no session {session}; there are {', '.join(known[-10:])}")
     chosen = runs[runs["session"].isin(sessions or known[-1:])]
-    retired, chosen = chosen[chosen["retired"] != ""], chosen[chosen["retired"] == ""].reset_index(drop=True)
+    excluded, chosen = chosen[chosen["excluded"] != ""], chosen[chosen["excluded"] == ""].reset_index(drop=True)
     if chosen.empty:
-        raise StoreError(f"{folder}: every run of session {retired['session'].iloc[0]} is retired; take another one")
+        raise StoreError(f"{folder}: every run of session {excluded['session'].iloc[0]} is excluded; take another one")
     chosen["cell"] = chosen["backend"] + " " + chosen["mode"]
     chosen["panel"] = chosen.groupby(GROUP, sort=False, dropna=False).ngroup()
     tables = (store.epochs(), store.windows(), store.steps())
     epochs, windows, steps = (table[table["run"].isin(chosen["run"])] for table in tables)
-    return Results(folder, chosen, epochs, windows, steps, retired)
+    return Results(folder, chosen, epochs, windows, steps, excluded)
 
 
 def every_run(folder: Path) -> pd.DataFrame:
-    """Return the runs of all sessions, retired ones too; raises StoreError if there is none."""
+    """Return the runs of all sessions, excluded ones too; raises StoreError if there is none."""
     runs = Store(folder).runs()
     if runs.empty:
         raise StoreError(f"{folder}: no results there yet; 'lockstep run' makes some, --results names another folder")
@@ -87,11 +87,11 @@ def read_experiments(folder: Path, names: Sequence[str], sessions: Sequence[str]
     runs["panel"] = runs.groupby(GROUP, sort=False, dropna=False).ngroup()
     tables = (every.epochs, every.windows, every.steps)
     epochs, windows, steps = (table[table["run"].isin(runs["run"])] for table in tables)
-    return Results(folder, runs, epochs, windows, steps, every.retired)
+    return Results(folder, runs, epochs, windows, steps, every.excluded)
 
 
 def label(run: pd.Series) -> str:
     """What the comparison of a run is called."""
-    name = f"{run['experiment']} {run['point']}".strip()
+    name = f"{run['experiment']} {run['sweep_point']}".strip()
     machine = f", on {run['node']}" if run["node"] else ""
     return f"{name} on {run['device']}, {resources(run)}, {run['precision_asked']}{machine}"

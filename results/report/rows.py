@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from results.record import PHASES
+from results.record import PHASES, phase_label
 from results.report.panels import Results
 from results.statistics import GROUP, throughputs
 
@@ -80,7 +80,7 @@ def fitting(results: Results) -> pd.DataFrame:
 
 def phases(results: Results) -> pd.DataFrame:
     """Mean ``seconds`` of each ``phase`` but waiting, in the order of ``place``."""
-    columns = {f"{phase}_seconds": phase.replace("_", " ") for phase in PHASES if phase != "waiting"}
+    columns = {f"{phase}_seconds": phase_label(phase) for phase in PHASES if phase != "waiting"}
     seconds = results.runs[[*IDENTITY, *columns]].astype(dict.fromkeys(columns, float)).rename(columns=columns)
     means = seconds.groupby(IDENTITY, sort=False).mean().reset_index()
     table = means.melt(IDENTITY, var_name="phase", value_name="seconds").dropna(subset="seconds")
@@ -94,10 +94,10 @@ def sweep(results: Results) -> pd.DataFrame:
     Every panel of a sweep has the rows of all panels that differ from it in that key only.
     """
     columns = {"train_samples_per_second": "throughput", "gflops": "gflops", "peak_gflops": "peak"}
-    good = results.runs[(results.runs["status"] == "ok") & results.runs["comparable"].eq(True)]
+    good = results.runs[(results.runs["status"] == "ok") & results.runs["equal_work"].eq(True)]
     parts = []
-    for _, own in good[good["point"] != ""].groupby(["session", "experiment", "device", "node"], sort=False):
-        points = pd.DataFrame([dict(part.split("=", 1) for part in text.split(", ")) for text in own["point"]])
+    for _, own in good[good["sweep_point"] != ""].groupby(["session", "experiment", "device", "node"], sort=False):
+        points = pd.DataFrame([dict(part.split("=", 1) for part in text.split(", ")) for text in own["sweep_point"]])
         key = next((name for name in points if _is_numeric(points[name]) and points[name].nunique() > 1), None)
         if key is None:
             continue

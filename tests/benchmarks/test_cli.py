@@ -162,18 +162,18 @@ def test_sessions_and_logs_are_one_command_away(lockstep: Lockstep, results: Pat
     assert lockstep("log", "s-00001", "--results", "out").stdout == "what the framework said\n"
 
 
-def test_a_retired_run_is_left_out_and_told_with_its_reason(lockstep: Lockstep, results: Path) -> None:
-    ended = lockstep("retire", "s-00001", "--why", "somebody compiled meanwhile", "--results", "out")
+def test_a_excluded_run_is_left_out_and_told_with_its_reason(lockstep: Lockstep, results: Path) -> None:
+    ended = lockstep("exclude", "s-00001", "--why", "somebody compiled meanwhile", "--results", "out")
     assert ended.returncode == 0, ended.stderr
-    assert "retired: 1 run: somebody compiled meanwhile" in lockstep("runs", "--results", "out").stdout
+    assert "excluded: 1 run: somebody compiled meanwhile" in lockstep("runs", "--results", "out").stdout
     table = pd.read_csv(StringIO(lockstep("table", "--results", "out", "--format", "csv").stdout), dtype=str)
-    assert list(table["retired"].dropna()) == ["somebody compiled meanwhile"], "the row is there"
+    assert list(table["excluded"].dropna()) == ["somebody compiled meanwhile"], "the row is there"
     lockstep("report", "out")
     page = (results / "report.html").read_text()
     assert "somebody compiled meanwhile" in page
     assert "14 runs of 1 comparison" in page
     assert_one_line(
-        lockstep("retire", "s-00001", "--why", "again", "--results", "out"), "already", "compiled meanwhile"
+        lockstep("exclude", "s-00001", "--why", "again", "--results", "out"), "already", "compiled meanwhile"
     )
 
 
@@ -213,9 +213,9 @@ def test_two_results_folders_are_put_side_by_side(lockstep: Lockstep, results: P
         (["plot", "--results", "nowhere"], ["nowhere", "lockstep run"]),
         (["table", "--markdown", "--results", "nowhere"], ["nowhere"]),
         (["runs", "--results", "nowhere"], ["nowhere"]),
-        (["retire", "s-99999", "--why", "x", "--results", "out"], ["s-99999", "s-00015"]),
-        (["retire", "s-00001", "--why", " ", "--results", "out"], ["--why", "empty"]),
-        (["retire", "s-00001", "--results", "out"], ["--why"]),
+        (["exclude", "s-99999", "--why", "x", "--results", "out"], ["s-99999", "s-00015"]),
+        (["exclude", "s-00001", "--why", " ", "--results", "out"], ["--why", "empty"]),
+        (["exclude", "s-00001", "--results", "out"], ["--why"]),
         (["log", "s-99999", "--results", "out"], ["s-99999", "s-00015"]),
         (["log", "s-00001", "--results", "out"], ["s-00001.log", "No such file"]),
         (["plot", "experiment-0", "experiment-9", "--results", "out"], ["experiment-9", "experiment-0", "throughput"]),

@@ -11,8 +11,8 @@ from rich.console import Console
 from backends.hosting import environments
 from backends.hosting.environments import Interpreters
 from benchmarks.commands.bench import bench
+from benchmarks.session.options import Options
 from benchmarks.session.request import Selection
-from benchmarks.session.session import Options
 from results.store import Store
 from tests.calibration.trials import ORIGINAL, PLANTED, SLIGHTLY_SLOWER, SLOWER, TWIN
 

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.session import rounds
-from benchmarks.session.session import REPEATS
+from benchmarks.session.options import REPEATS
 from results.statistics import Ratio, ratio, turns_error
 
 TRIALS = 2000

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from backends import contract
 from backends.contract import SGD, AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Model, ReLU, Tanh
-from backends.reference import Training
+from backends.float64.training import Training
 from benchmarks.spec.model import initial_parameters
 from results.proof.judge import Case
 

@@ -24,8 +24,9 @@ from benchmarks.worker.process import WorkerError
 from results.proof.judge import Expectation, Judgement, judge
 from tests.conformance import recording
 from tests.conformance.cases import EXAMPLES, SPEED, STEPS, Example, Files, describe_layer, first_layers, write
+from tests.conformance.findings import Evidence, Rung, compare
+from tests.conformance.ladder import climb
 from tests.conformance.recording import Recording, Target, Timing
-from tests.conformance.rungs import Evidence, Rung, climb, compare
 
 BUDGET_OF_THE_JUDGE = 600.0
 """Seconds; so much that it never cuts an example short."""

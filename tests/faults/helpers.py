@@ -129,8 +129,8 @@ def wait_for(process: subprocess.Popen[str], text: str, times: int = 1) -> str:
 
 
 def counting(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are not retired."""
-    return runs[runs["retired"] == ""]
+    """The rows that are not excluded."""
+    return runs[runs["excluded"] == ""]
 
 
 def clean(output: str) -> bool:

@@ -184,7 +184,7 @@ def older_store(folder: Path) -> Outcome:
     bench = Bench(folder)
     bench.run()
     with sqlite3.connect(bench.store.path) as connection:
-        connection.executescript("DROP TABLE sessions; DROP TABLE retired; PRAGMA user_version = 1;")
+        connection.executescript("DROP TABLE sessions; DROP TABLE excluded; PRAGMA user_version = 1;")
     readable, _ = bench.command("runs", "--results", "out")
     code, output = bench.run()
     held = readable == code == 0 and clean(output) and len(bench.runs) == 8
@@ -212,8 +212,8 @@ def truncated_store(folder: Path) -> Outcome:
     code, output = bench.command("runs", "--results", "out")
     kept = bench.runs
     held = code == 1 and "could be read and are kept" in output and clean(output) and len(kept) > 0
-    same = rows[rows["run"].isin(kept["run"])].drop(columns="retired").to_csv()
-    held = held and kept.drop(columns="retired").set_axis(rows.index[: len(kept)]).to_csv() == same
+    same = rows[rows["run"].isin(kept["run"])].drop(columns="excluded").to_csv()
+    held = held and kept.drop(columns="excluded").set_axis(rows.index[: len(kept)]).to_csv() == same
     held = held and bench.run()[0] == 0 and (folder / "out" / "lockstep-damaged-1.sqlite").exists()
     return Outcome("told", code, f"{len(kept)} of {len(rows)} rows, and the damaged file", held)
 

@@ -19,7 +19,7 @@ from typing import Any
 from backends.hosting import environments
 from benchmarks import cli
 from benchmarks.commands import training
-from benchmarks.session import local, session
+from benchmarks.session import local, options
 from benchmarks.session.progress import TerminalProgress
 from results.record import Run
 from results.store import COLUMNS, _npy
@@ -64,7 +64,7 @@ class _Reporting(TerminalProgress):
 
 
 if __name__ == "__main__":
-    vars(training).update(Options=functools.partial(session.Options, turns=2, judge_budget=0.5, peaks=False))
+    vars(training).update(Options=functools.partial(options.Options, turns=2, judge_budget=0.5, peaks=False))
     if folder := os.environ.get("FAULTS_ENVIRONMENTS"):
         environments.ENVIRONMENTS = Path(folder)
     vars(local).update(TerminalProgress=_Reporting)

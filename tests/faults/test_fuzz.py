@@ -9,8 +9,8 @@ from rich.console import Console
 
 from benchmarks.commands.bench import bench
 from benchmarks.errors import InputError
+from benchmarks.session.options import Options
 from benchmarks.session.request import Selection
-from benchmarks.session.session import Options
 from tests.faults.fuzz import fuzz
 from tests.faults.helpers import EXPERIMENT
 

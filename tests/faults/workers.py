@@ -75,7 +75,7 @@ FAULTS = {
         f"def load(self, job):\n    super().load(job)\n    for _ in range({FLOOD} // 2**20): os.write(1, b'x' * 2**20)",
         "ok",
         "",
-        "harness",
+        "bookkeeping",
     ),
     "nan": WorkerFault(
         "NaN loss",

@@ -33,7 +33,7 @@ from benchmarks.cell.materials import Materials, draw, prepare_data
 from benchmarks.cell.timing import LONGEST_CALL
 from benchmarks.errors import InputError
 from benchmarks.machine.processors import default_threads, processors_for
-from benchmarks.session.session import REPEATS
+from benchmarks.session.options import REPEATS
 from benchmarks.spec import experiment as experiments
 from benchmarks.worker.process import WorkerError
 from results.statistics import CONFIDENCE, Ratio, ratio

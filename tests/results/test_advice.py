@@ -11,7 +11,7 @@ from results.advice import advice
 def session(**changes: list[object]) -> pd.DataFrame:
     quiet = {
         "experiment": ["e"] * 4,
-        "point": [""] * 4,
+        "sweep_point": [""] * 4,
         "backend": ["jax", "pytorch"] * 2,
         "mode": ["jit", "eager"] * 2,
         "device": ["cpu"] * 4,
@@ -42,7 +42,7 @@ def test_a_quiet_session_gets_no_advice() -> None:
         ({"machine": [{"governors": ["powersave"]}] * 4}, "the frequency governor is powersave"),
         ({"product_threads": [1.2, 2.9, 1.2, 2.9]}, "jax kept at most 1.2 of 3 threads busy"),
         ({"throttled": [3, 3, 0, 0]}, "throttled 3 times"),
-        ({"train_samples_per_second": [100.0, 50.0, 100.0, 70.0]}, "in 1 of 2 cells the processes differ"),
+        ({"train_samples_per_second": [100.0, 50.0, 100.0, 70.0]}, "in 1 of 2 configurations the processes differ"),
     ],
 )
 def test_each_kind_of_noise_is_told(changes: dict[str, list[object]], words: str) -> None:
@@ -52,4 +52,4 @@ def test_each_kind_of_noise_is_told(changes: dict[str, list[object]], words: str
 
 def test_drift_of_the_whole_machine_is_told_apart_from_a_single_cell() -> None:
     sentences = advice(session(train_samples_per_second=[100.0, 50.0, 150.0, 75.0]))
-    assert any("round 2 was 50% faster than round 1 in all cells" in sentence for sentence in sentences)
+    assert any("round 2 was 50% faster than round 1 in all configurations" in sentence for sentence in sentences)

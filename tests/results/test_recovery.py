@@ -27,7 +27,7 @@ def cut(store: Store, folder: Path, share: float) -> Store:
 
 def text_of(table: pd.DataFrame, runs: set[str]) -> str:
     """The rows of some runs, to the bit: floats are written so that they are read again as the same."""
-    return table[table["run"].isin(runs)].drop(columns="retired", errors="ignore").to_csv(index=False)
+    return table[table["run"].isin(runs)].drop(columns="excluded", errors="ignore").to_csv(index=False)
 
 
 def test_an_intact_store_is_found_intact(whole: Store) -> None:
@@ -44,7 +44,7 @@ def test_what_can_be_read_of_a_truncated_store_is_kept_to_the_bit(whole: Store, 
     store.check()
     kept, before = store.runs(), whole.runs()
     assert f"{len(kept)} runs could be read" in message
-    counting = set(kept.loc[kept["retired"] == "", "run"])
+    counting = set(kept.loc[kept["excluded"] == "", "run"])
     for table, runs in (("runs", set(kept["run"])), ("epochs", counting), ("windows", counting), ("steps", counting)):
         now, then = getattr(store, table)(), getattr(whole, table)()
         assert text_of(now, runs) == text_of(then, runs), table

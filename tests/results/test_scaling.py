@@ -29,7 +29,7 @@ def runs_of(rates: Mapping[int, list[float]], folder: Path | None = None, **chan
     for replicas, of_round in rates.items():
         for round_, rate in enumerate(of_round, start=1):
             run = make_run(len(made) + 1, "e", JIT, round_, epochs=1)
-            run.replicas, run.point, run.train_samples_per_second = replicas, f"replicas={replicas}", rate
+            run.replicas, run.sweep_point, run.train_samples_per_second = replicas, f"replicas={replicas}", rate
             run.experiment_hash = f"hash of {replicas}"
             run.experiment_json = json.dumps({"batch_size": 32, "replicas": replicas})
             for name, value in changes.items():
@@ -38,7 +38,7 @@ def runs_of(rates: Mapping[int, list[float]], folder: Path | None = None, **chan
     if folder:
         Store(folder).append(*made)
         return Store(folder).runs()
-    return pd.DataFrame([{**vars(run), "retired": ""} for run in made])
+    return pd.DataFrame([{**vars(run), "excluded": ""} for run in made])
 
 
 @given(st.floats(0.01, 8), st.floats(1, 1e6), st.integers(2, 64), st.lists(st.floats(0.5, 2), min_size=2, max_size=6))
@@ -72,7 +72,7 @@ def test_one_round_has_no_interval() -> None:
         runs_of({1: [100, 100]}),
         runs_of({2: [100, 100]}),
         runs_of({1: [100], 2: [100]}, status="failed"),
-        runs_of({1: [100], 2: [100]}, comparable=False),
+        runs_of({1: [100], 2: [100]}, equal_work=False),
     ],
     ids=["only one replica", "nothing to compare with", "failed", "other work"],
 )

@@ -62,7 +62,7 @@ def test_turns_that_do_not_count_are_left_out() -> None:
 def test_runs_that_did_not_take_turns_together_are_in_no_ratio() -> None:
     runs, windows = table_of({("pytorch", "eager"): 100.0, ("jax", "jit"): 200.0}, [1.0, 2.0])
     cut = (runs["backend"] == "jax") & (runs["round"] == 2)
-    found = compare(runs.assign(together=cut.map({True: "later", False: "first"})), windows)
+    found = compare(runs.assign(comparison=cut.map({True: "later", False: "first"})), windows)
     assert list(found.loc[found["backend"] == "jax", "rounds"]) == [1]
     assert list(compare(runs, windows).loc[found["backend"] == "jax", "rounds"]) == [2]
 
@@ -79,7 +79,7 @@ def table_of(
                 "run": f"s-{number}-{round_}",
                 "session": "s",
                 "round": round_,
-                "together": "",
+                "comparison": "",
                 "experiment": "e",
                 "experiment_hash": "h",
                 "device": "cpu",
@@ -91,7 +91,7 @@ def table_of(
                 "backend": backend,
                 "mode": mode,
                 "status": "ok",
-                "comparable": True,
+                "equal_work": True,
             }
             runs.append({**run, **(changes or {}).get(f"{backend} {mode}", {})})
             for turn, factor in enumerate(drift):
@@ -151,7 +151,7 @@ def test_a_throughput_has_an_interval_too() -> None:
     assert pytorch["low"] < pytorch["samples_per_second"] < pytorch["high"]
 
 
-@pytest.mark.parametrize("change", [{"comparable": False}, {"status": "failed"}])
+@pytest.mark.parametrize("change", [{"equal_work": False}, {"status": "failed"}])
 def test_a_cell_that_did_other_work_is_left_out(change: dict[str, Any]) -> None:
     compared = compare(*table_of(CELLS, DRIFT, {"jax jit": change}))
     assert list(compared["backend"]) == ["pytorch"]

@@ -114,16 +114,34 @@ def test_a_store_of_a_newer_version_is_refused_in_one_line_and_left_alone(tmp_pa
     with sqlite3.connect(store.path) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = store.path.read_bytes()
-    for use in (store.runs, store.check, lambda: store.append(a_run("r2")), lambda: store.retire(["r1"], "why")):
+    for use in (store.runs, store.check, lambda: store.append(a_run("r2")), lambda: store.exclude(["r1"], "why")):
         with pytest.raises(StoreError, match=r"newer lockstep \(format 99; .*update lockstep"):
             use()
     assert store.path.read_bytes() == before
 
 
+FORMER_NAMES = {
+    "comparable": "equal_work",
+    "harness_seconds": "bookkeeping_seconds",
+    "key": "resume_key",
+    "point": "sweep_point",
+    "rung": "failed_rung",
+    "together": "comparison",
+}
+FORMER_VALUES: dict[str, Any] = {
+    "equal_work": False,
+    "bookkeeping_seconds": 0.5,
+    "resume_key": "a key",
+    "sweep_point": "batch_size=64",
+    "failed_rung": "loss curve",
+    "comparison": "r1",
+}
+
+
 def make_older(store: Store) -> None:
     """Turn a store into what format 1 was."""
     with sqlite3.connect(store.path) as connection:
-        connection.executescript("DROP TABLE sessions; DROP TABLE retired; PRAGMA user_version = 1;")
+        connection.executescript("DROP TABLE sessions; DROP TABLE excluded; PRAGMA user_version = 1;")
 
 
 def test_a_store_of_an_older_version_can_be_read_and_is_migrated_when_it_is_written(tmp_path: Path) -> None:
@@ -134,11 +152,43 @@ def test_a_store_of_an_older_version_can_be_read_and_is_migrated_when_it_is_writ
     assert list(store.runs()["run"]) == ["r1"]
     assert store.unfinished("asked") == []
     assert store.path.read_bytes() == before, "reading changes nothing"
-    store.retire(["r1"], "a test")
+    store.exclude(["r1"], "a test")
     store.append(a_run("r2"))
-    assert list(store.runs()["retired"]) == ["a test", ""]
+    assert list(store.runs()["excluded"]) == ["a test", ""]
     with sqlite3.connect(store.path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+
+
+def make_format_2(store: Store) -> None:
+    """Turn a store into what format 2 was: some columns and a table had other names."""
+    with sqlite3.connect(store.path) as connection:
+        for run, document in connection.execute("SELECT run, document FROM runs").fetchall():
+            for before, now in FORMER_NAMES.items():
+                document = document.replace(f'"{now}":', f'"{before}":')
+            connection.execute("UPDATE runs SET document = ? WHERE run = ?", (document, run))
+        connection.executescript("ALTER TABLE excluded RENAME TO retired; PRAGMA user_version = 2;")
+
+
+def test_columns_that_were_renamed_are_read_and_the_store_is_migrated_when_it_is_written(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(replace(a_run("r1"), **FORMER_VALUES), a_run("r2"))
+    store.exclude(["r2"], "a test")
+    now = store.runs()
+    make_format_2(store)
+    before = store.path.read_bytes()
+    pd.testing.assert_frame_equal(store.runs(), now)
+    assert store.path.read_bytes() == before, "reading changes nothing"
+    store.append(a_run("r3"))
+    pd.testing.assert_frame_equal(store.runs().head(2), now)
+    store.exclude(["r3"], "another test")
+    assert list(store.runs()["excluded"]) == ["", "a test", "another test"]
+
+
+@pytest.mark.parametrize(("before", "now"), [("planned", "not started"), ("harness", "bookkeeping"), ("put", "put")])
+def test_phases_that_were_renamed_are_read_under_their_new_names(tmp_path: Path, before: str, now: str) -> None:
+    store = Store(tmp_path)
+    store.append(replace(a_run("r1"), phase=before))
+    assert list(store.runs()["phase"]) == [now]
 
 
 def test_a_session_is_unfinished_until_it_is_finished(tmp_path: Path) -> None:
@@ -151,14 +201,14 @@ def test_a_session_is_unfinished_until_it_is_finished(tmp_path: Path) -> None:
     assert store.unfinished("this") == ["s1"]
 
 
-def test_a_retired_run_stays_as_it_was_with_the_first_reason(tmp_path: Path) -> None:
+def test_an_excluded_run_stays_as_it_was_with_the_first_reason(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append(a_run("r1"), a_run("r2"))
     before = store.runs()
-    store.retire(["r2"], "the machine was busy")
-    store.retire(["r2"], "another reason")
-    assert list(store.runs()["retired"]) == ["", "the machine was busy"]
-    pd.testing.assert_frame_equal(store.runs().drop(columns="retired"), before.drop(columns="retired"))
+    store.exclude(["r2"], "the machine was busy")
+    store.exclude(["r2"], "another reason")
+    assert list(store.runs()["excluded"]) == ["", "the machine was busy"]
+    pd.testing.assert_frame_equal(store.runs().drop(columns="excluded"), before.drop(columns="excluded"))
     assert set(store.epochs()["run"]) == {"r1", "r2"}
 
 

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from benchmarks.commands.bench import bench
 from benchmarks.machine.processors import physical_cores
+from benchmarks.session.options import JUDGE_BUDGET, Options
 from benchmarks.session.request import Selection
-from benchmarks.session.session import JUDGE_BUDGET, Options
 from results.store import Store
 from tests.sabotage.saboteurs import Saboteur
 
@@ -86,4 +86,4 @@ def run_saboteurs(
 
 def caught_by(row: Any) -> str:
     """The rung that a run did not climb, or else its status; empty if it passed as good."""
-    return "" if row["status"] == "ok" else str(row["rung"] or row["status"])
+    return "" if row["status"] == "ok" else str(row["failed_rung"] or row["status"])

@@ -25,13 +25,13 @@ def test_a_saboteur_is_caught(rows: pd.DataFrame, saboteur: Saboteur) -> None:
     (row,) = rows[rows["backend"] == saboteur.name].to_dict("records")
     assert caught_by(row) == saboteur.caught, row["reason"]
     assert saboteur.reason in row["reason"]
-    assert not row["comparable"]
+    assert not row["equal_work"]
 
 
 def test_the_honest_reference_passes(rows: pd.DataFrame) -> None:
     honest = rows[rows["backend"] == "reference"]
     assert list(honest["status"]) == ["ok", "ok"], "once with timed windows, once without"
-    assert honest["comparable"].all()
+    assert honest["equal_work"].all()
 
 
 def test_mindspores_mint_sgd_under_pynative_is_caught(tmp_path, monkeypatch, interpreters) -> None:

@@ -27,7 +27,7 @@ def windows(tmp_path: Path, write_backend) -> Iterator[Windows]:
     """Make the windows of a worker whose calls of train sleep, and whose losses are not finite where "breaks" says."""
     started: list[WorkerProcess] = []
 
-    def make(train: str) -> tuple[TimedWindows, Conversation, Run]:
+    def make(train: str, threads: int = 1) -> tuple[TimedWindows, Conversation, Run]:
         body = f"""
         calls = 0
         def put(self, features, labels):
@@ -42,7 +42,7 @@ def windows(tmp_path: Path, write_backend) -> Iterator[Windows]:
         def synchronize(self, handle):
             return handle
         """
-        environment, processors = worker_environment(1), processors_for(1)
+        environment, processors = worker_environment(threads), processors_for(threads)
         worker = WorkerProcess(Path(sys.executable), tmp_path, tmp_path / "log", environment, processors, 60)
         started.append(worker)
         worker.hello()
@@ -101,6 +101,16 @@ def test_a_pause_of_the_machine_does_not_make_windows_too_short(windows: Windows
     timed.take(1)
     assert of_kind(record, "warm-up")[1].seconds >= 2 * AIMED_WINDOW
     assert timed.seconds[0] >= AIMED_WINDOW * 0.9
+
+
+def test_threads_that_do_far_worse_in_places_of_their_own_lose_them_again(windows: Windows) -> None:
+    busy = "end = time.perf_counter() + 0.1\n            while time.perf_counter() < end: pass\n"
+    timed, _, record = windows(f"{busy}            while len(os.sched_getaffinity(0)) < 2: time.sleep(0.01)", threads=2)
+    timed.warm_up()
+    timed.take(1)
+    assert timed.bound_threads == 0
+    assert max(window.seconds for window in of_kind(record, "warm-up")) >= 1.0
+    assert timed.seconds[0] < 0.5
 
 
 @pytest.mark.parametrize("call", [1, 2], ids=["lead-in", "window"])

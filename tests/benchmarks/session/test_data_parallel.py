@@ -18,9 +18,9 @@ from backends.hosting.environments import BackendFile, Interpreters
 from benchmarks.cell.materials import Materials, draw, prepare_data
 from benchmarks.commands.bench import bench
 from benchmarks.machine.processors import processors_for
+from benchmarks.session.options import Options
 from benchmarks.session.outcome import OK, SOME_FAILED
 from benchmarks.session.request import Selection
-from benchmarks.session.session import Options
 from benchmarks.spec import experiment as experiments
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.loading import load
@@ -184,7 +184,7 @@ def test_replicas_that_do_other_work_are_caught(
     (row,) = rows(results).to_dict("records")
     assert row["status"] == status, row["reason"]
     assert reason in row["reason"]
-    assert not row["comparable"]
+    assert not row["equal_work"]
 
 
 def test_a_backend_without_replicas_is_unavailable_in_its_own_words(results: Path) -> None:

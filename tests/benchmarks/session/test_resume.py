@@ -16,11 +16,10 @@ from rich.console import Console
 
 from backends.hosting import environments
 from benchmarks.commands.bench import bench
-from benchmarks.session import resume
+from benchmarks.session import resume, signals
+from benchmarks.session.options import Options
 from benchmarks.session.outcome import OK
 from benchmarks.session.request import Selection
-from benchmarks.session.session import Options
-from benchmarks.worker import signals
 from results.statistics import compare
 from results.store import Store
 
@@ -82,7 +81,7 @@ def interrupt(results: Path, backends: list[str]) -> pd.DataFrame:
 
 def counting(results: Path) -> pd.DataFrame:
     runs = Store(results).runs()
-    return runs[runs["retired"] == ""]
+    return runs[runs["excluded"] == ""]
 
 
 def test_an_interrupted_session_is_continued_where_it_stopped(results: Path, backends: list[str]) -> None:
@@ -97,19 +96,19 @@ def test_an_interrupted_session_is_continued_where_it_stopped(results: Path, bac
     assert "continuing session" in (results.parent / "console.txt").read_text()
     after = Store(results).runs()
     assert after["session"].nunique() == 1
-    pd.testing.assert_frame_equal(after.head(6).drop(columns="retired"), before.drop(columns="retired"))
-    assert list(after["retired"] != "") == [False] * 2 + [True] * 4 + [False] * 4
+    pd.testing.assert_frame_equal(after.head(6).drop(columns="excluded"), before.drop(columns="excluded"))
+    assert list(after["excluded"] != "") == [False] * 2 + [True] * 4 + [False] * 4
     now = counting(results)
     assert set(now["status"]) == {"ok"}
     assert sorted(zip(now["backend"], now["round"], strict=True)) == [
         (name, round_) for name in ("first", "second") for round_ in (1, 2, 3)
     ]
-    assert now["key"].nunique() == 6
+    assert now["resume_key"].nunique() == 6
     rounds = compare(now, Store(results).windows(), ("first", "numpy"))["rounds"]
     assert list(rounds) == [3, 3], "the interruption cut no round in two"
     assert Store(results)._select("SELECT finished FROM sessions") == [(1,)], "what is finished is not continued"
     page = (results / "report.html").read_text()
-    assert "retired: 4 runs: run again when the session was continued" in page
+    assert "excluded: 4 runs: run again when the session was continued" in page
 
 
 def test_what_has_changed_is_run_anew_and_the_old_row_stays(results: Path, backends: list[str]) -> None:
@@ -118,11 +117,11 @@ def test_what_has_changed_is_run_anew_and_the_old_row_stays(results: Path, backe
     file.write_text(file.read_text() + "# another version\n")
     assert run(results, backends) == OK
     after = Store(results).runs()
-    pd.testing.assert_frame_equal(after.head(6).drop(columns="retired"), before.drop(columns="retired"))
+    pd.testing.assert_frame_equal(after.head(6).drop(columns="excluded"), before.drop(columns="excluded"))
     now = counting(results)
     assert now.loc[now["backend"] == "first", "run"].iloc[0] == before["run"].iloc[0], "it was not run again"
     old = after[(after["backend"] == "second") & (after["status"] == "ok")].iloc[0]
-    assert old["retired"] == resume.CHANGED
+    assert old["excluded"] == resume.CHANGED
     assert set(now.loc[now["backend"] == "second", "backend_hash"]) == {environments.find(str(file)).hash}
     compared = compare(now, Store(results).windows(), ("first", "numpy"))
     assert list(compared.loc[compared["backend"] == "second", "rounds"]) == [2], "in round 1 they did not take turns"

@@ -16,10 +16,10 @@ from rich.console import Console
 
 from benchmarks.cell.kept_models import load_model
 from benchmarks.commands.bench import bench
+from benchmarks.session.options import TURNS, Options
 from benchmarks.session.outcome import OK, SOME_FAILED
 from benchmarks.session.request import Selection
 from benchmarks.session.rounds import MOST
-from benchmarks.session.session import TURNS, Options
 from results.record import PHASES
 from results.store import Store
 
@@ -136,7 +136,7 @@ def test_what_was_trained_before_a_divergence_is_judged(results: Path, write_bac
     assert row["status"] == "diverged"
     assert row["judged_steps"] == 4
     assert all(rung["figure"] <= rung["tolerance"] for rung in row["ladder"])
-    assert pd.isna(row["comparable"]), "its work was equal, its speed is not to be compared"
+    assert pd.isna(row["equal_work"]), "its work was equal, its speed is not to be compared"
 
 
 def test_progress_can_be_a_line_every_so_many_batches_and_every_epoch(results: Path) -> None:
@@ -204,7 +204,8 @@ def test_only_a_noisy_cell_near_its_baseline_gets_more_rounds_and_there_is_an_en
 def test_a_sweep_has_rows_for_every_point_and_threads_are_set(results: Path) -> None:
     assert run(results, ["reference"], sweeps=["batch_size=16,32", "threads=1,2"]) == OK
     table = rows(results)
-    assert list(table["point"]) == [f"batch_size={size}, threads={threads}" for size in (16, 32) for threads in (1, 2)]
+    points = [f"batch_size={size}, threads={threads}" for size in (16, 32) for threads in (1, 2)]
+    assert list(table["sweep_point"]) == points
     assert list(table["batch_size"]) == [16, 16, 32, 32]
     assert list(table["threads_asked"]) == [1, 2, 1, 2]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backends import contract
 from backends.contract import model_from_json, model_to_json
-from backends.reference import forward
+from backends.float64.training import forward
 from benchmarks.spec.model import (
     AvgPool2dSpec,
     Conv2dSpec,

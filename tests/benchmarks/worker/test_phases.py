@@ -13,14 +13,14 @@ def test_phases_add_up_to_the_time_that_went_by() -> None:
     begin = time.perf_counter()
     clock = PhaseClock(begin)
     time.sleep(0.01)
-    clock.switch("harness")
+    clock.switch("bookkeeping")
     with clock.within("train"):
         time.sleep(0.02)
         with clock.within("ladder"):
             time.sleep(0.01)
     clock.switch("waiting")
     end = time.perf_counter()
-    assert set(clock.seconds) == {"start", "harness", "train", "ladder"}
+    assert set(clock.seconds) == {"start", "bookkeeping", "train", "ladder"}
     assert clock.seconds["train"] >= 0.02
     assert sum(clock.seconds.values()) == pytest.approx(end - begin, abs=1e-3)
 

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from benchmarks.machine.processors import processors_for
+from benchmarks.session.signals import Interrupted
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.process import WorkerError, WorkerProcess
-from benchmarks.worker.signals import Interrupted
 
 Start = Callable[..., WorkerProcess]
 

@@ -61,7 +61,7 @@ WORDS = st.one_of(
     st.tuples(st.text(string.ascii_letters + "_.", max_size=12), st.text(max_size=12)).map("=".join),
 ).map(lambda word: word.replace("\0", ""))
 COMMANDS = st.sampled_from(
-    ["run", "run", "run", "table", "runs", "log", "retire", "predict", "report", "list", "schema", "bogus"]
+    ["run", "run", "run", "table", "runs", "log", "exclude", "predict", "report", "list", "schema", "bogus"]
 )
 COMMAND_LINES = st.tuples(COMMANDS, st.lists(WORDS, max_size=6))
 
@@ -71,7 +71,7 @@ def try_command(ground: Ground, line: tuple[str, list[str]]) -> None:
     command, words = line
     with tempfile.TemporaryDirectory() as elsewhere:
         fixed = {"run": ["--dry-run"], "report": ["--output", f"{elsewhere}/page.html"]}.get(command, [])
-        if command == "retire":
+        if command == "exclude":
             words = [*words, "--results", elsewhere]
         ground.run(command, *fixed, *words)
 

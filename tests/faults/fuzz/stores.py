@@ -20,7 +20,7 @@ def changed_rows(draw: st.DrawFn) -> list[tuple[str, str, Any]]:
     """Changes of a store that SQLite itself finds nothing wrong with: (table, column, value)."""
     document = st.tuples(st.just("document"), st.sampled_from(list(COLUMNS)), VALUES)
     cell = st.tuples(
-        st.sampled_from(["epochs", "windows", "losses", "runs", "retired", "sessions"]),
+        st.sampled_from(["epochs", "windows", "losses", "runs", "excluded", "sessions"]),
         st.sampled_from(
             [
                 "run",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backends.contract import SGD, Linear, Model, Parameters, Tanh
-from backends.reference import Training
+from backends.float64.training import Training
 from results.proof.audit import Audit, continue_from
 from results.proof.judge import Case
 from results.proof.ladder import Rung, after_the_last_epoch

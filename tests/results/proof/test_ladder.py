@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backends.contract import SGD, Linear, Model, ReLU
-from backends.reference import Training
+from backends.float64.training import Training
 from results.proof.judge import Case, judge
 from results.proof.ladder import Evidence, walk
 

@@ -43,15 +43,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = fill(tmp_path_factory.mktemp("results"))
     rung: dict[str, Any] = {
         "status": "not-equivalent",
-        "comparable": False,
-        "rung": "loss curve",
+        "equal_work": False,
+        "failed_rung": "loss curve",
         "reason": "off at step 7",
     }
     for round_ in (1, 2, 3):
         store.append(make_run(100 + round_, "experiment-0", ("pytorch", "cheat"), round_, **rung))
     failed: dict[str, Any] = {
         "status": "failed",
-        "comparable": None,
+        "equal_work": None,
         "phase": "import",
         "reason": "no module named mindspore",
     }
@@ -60,7 +60,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     (store.folder / "logs" / "s-00110.log").write_text("ModuleNotFoundError: the last words\n")
     number = 200
     for size in (16, 64):
-        point: dict[str, Any] = {"point": f"batch_size={size}", "experiment_hash": f"hash {size}"}
+        point: dict[str, Any] = {"sweep_point": f"batch_size={size}", "experiment_hash": f"hash {size}"}
         for round_ in (1, 2):
             for cell in (("jax", "jit"), ("pytorch", "eager")):
                 number += 1

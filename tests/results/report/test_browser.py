@@ -138,7 +138,7 @@ def test_the_table_can_be_copied(page: Page) -> None:
     page.locator("#copied", has_text="copied 2 rows as Markdown").wait_for()
     lines = page.evaluate("navigator.clipboard.readText()").strip().splitlines()
     assert len(lines) == 2 + 2
-    assert lines[0].startswith("| experiment | point |")
+    assert lines[0].startswith("| experiment | sweep point |")
     assert "| jax | scan |" in lines[2]
     page.get_by_role("button", name="Copy as CSV").click()
     page.locator("#copied", has_text="copied 2 rows as CSV").wait_for()

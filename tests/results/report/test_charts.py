@@ -26,7 +26,7 @@ def sweep(folder: Path, labels: list[str]) -> Store:
     store = Store(folder)
     for number, label in enumerate(labels):
         for place, cell in enumerate((("jax", "jit"), ("pytorch", "eager"))):
-            changes: dict[str, Any] = {"point": label, "experiment_hash": label}
+            changes: dict[str, Any] = {"sweep_point": label, "experiment_hash": label}
             store.append(make_run(10 * number + place, "e", cell, 1, **changes))
     return store
 
@@ -49,7 +49,7 @@ def test_a_chart_without_data_is_left_out(name: str, tmp_path: Path) -> None:
         "epoch_rows": [],
         "window_rows": [],
     }
-    bare = make_run(1, "e", ("jax", "jit"), 1, status="failed", comparable=None, confusion=None, **nothing)
+    bare = make_run(1, "e", ("jax", "jit"), 1, status="failed", equal_work=None, confusion=None, **nothing)
     bare.train_samples_per_second = None
     for column in vars(bare):
         if column.endswith("_seconds"):

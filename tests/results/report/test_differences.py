@@ -55,7 +55,7 @@ def test_a_cell_that_is_in_one_set_only_is_named(tmp_path: Path) -> None:
 
 
 def test_runs_that_did_other_work_give_no_figure(tmp_path: Path) -> None:
-    first, second = store_of(tmp_path / "a", 1.0), store_of(tmp_path / "b", 1.0, comparable=False, status="failed")
+    first, second = store_of(tmp_path / "a", 1.0), store_of(tmp_path / "b", 1.0, equal_work=False, status="failed")
     (found,) = differences(report.read(first.folder), report.read(second.folder))
     assert found.second == "-"
     assert found.ratio.verdict == "cannot tell (nothing to compare)"

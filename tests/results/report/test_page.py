@@ -50,9 +50,9 @@ def test_every_text_that_is_not_ours_is_escaped(tmp_path: Path) -> None:
     good, bad = Store(tmp_path / "good"), Store(tmp_path / "bad")
     for store, text in ((good, "harmless"), (bad, EVIL)):
         evil: dict[str, Any] = {
-            "point": f"batch_size={text}",
+            "sweep_point": f"batch_size={text}",
             "reason": text,
-            "rung": text,
+            "failed_rung": text,
             "phase": text,
             "device": text,
             "framework": text,
@@ -77,7 +77,7 @@ def test_a_store_from_elsewhere_cannot_show_other_files(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("nobody should read this")
     store = Store(tmp_path / "results")
     for number, log in enumerate(["../secret", str(tmp_path / "secret")]):
-        store.append(make_run(number, "e", ("jax", "jit"), number, status="failed", comparable=None, log=log))
+        store.append(make_run(number, "e", ("jax", "jit"), number, status="failed", equal_work=None, log=log))
     assert "nobody should read this" not in page_of(store)
 
 
@@ -125,7 +125,7 @@ def test_the_experiment_on_the_page_can_be_run(tmp_path: Path) -> None:
 def test_a_session_without_a_single_good_run_has_a_page(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append(
-        make_run(1, "e", ("jax", "jit"), 1, status="failed", comparable=None, epoch_rows=[], window_rows=[], log="no")
+        make_run(1, "e", ("jax", "jit"), 1, status="failed", equal_work=None, epoch_rows=[], window_rows=[], log="no")
     )
     assert data_of(page_of(store))["rows"][0]["work"] == "not proved"
 

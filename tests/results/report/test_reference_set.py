@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parents[3] / "results" / "reference"
 def test_it_is_the_default_bench_on_all_three_frameworks() -> None:
     runs = report.read(FOLDER).runs
     assert set(runs["status"]) == {"ok"}
-    assert runs["comparable"].eq(True).all()
+    assert runs["equal_work"].eq(True).all()
     assert set(runs["backend"]) == {"jax", "mindspore", "pytorch"}
     assert set(runs["experiment"]) == {"digits-cnn", "digits-mlp", "generated-mlp", "linear-regression"}
 

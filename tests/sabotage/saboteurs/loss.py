@@ -11,9 +11,9 @@ SABOTEURS = (
         LOSS,
         top="""
         def loss(logits, labels):
-            value, gradient = reference.cross_entropy(logits, labels)
+            value, gradient = cross_entropy(logits, labels)
             return value * len(labels), gradient * len(labels)
-        reference.LOSSES["cross-entropy"] = loss
+        LOSSES["cross-entropy"] = loss
         """,
     ),
     Saboteur(
@@ -22,9 +22,9 @@ SABOTEURS = (
         FIRST_STEP,
         top="""
         def loss(logits, labels):
-            value, gradient = reference.cross_entropy(logits, labels)
+            value, gradient = cross_entropy(logits, labels)
             return value, gradient * len(labels)
-        reference.LOSSES["cross-entropy"] = loss
+        LOSSES["cross-entropy"] = loss
         """,
     ),
     Saboteur(
@@ -32,13 +32,12 @@ SABOTEURS = (
         "softmax applied twice",
         LOSS,
         top="""
-        honest = reference.cross_entropy
         def loss(logits, labels):
             odds = np.exp(logits)
             odds = odds / odds.sum(axis=1, keepdims=True)
-            value, g = honest(odds, labels)
+            value, g = cross_entropy(odds, labels)
             return value, odds * (g - (g * odds).sum(axis=1, keepdims=True))
-        reference.LOSSES["cross-entropy"] = loss
+        LOSSES["cross-entropy"] = loss
         """,
     ),
     Saboteur(
@@ -47,13 +46,13 @@ SABOTEURS = (
         LOSS,
         top="""
         def loss(logits, labels):
-            value, gradient = reference.cross_entropy(logits, labels)
-            shares = [reference.cross_entropy(logits, np.full_like(labels, c)) for c in range(logits.shape[1])]
+            value, gradient = cross_entropy(logits, labels)
+            shares = [cross_entropy(logits, np.full_like(labels, c)) for c in range(logits.shape[1])]
             return (
                 0.99 * value + 0.01 * np.mean([share[0] for share in shares]),
                 0.99 * gradient + 0.01 * np.mean([share[1] for share in shares], axis=0),
             )
-        reference.LOSSES["cross-entropy"] = loss
+        LOSSES["cross-entropy"] = loss
         """,
     ),
     Saboteur(
@@ -75,7 +74,7 @@ SABOTEURS = (
             for batch in batches:
                 super().train(data, [batch])
                 logits = self.training.logits(data.features[batch])
-                losses.append(reference.cross_entropy(logits, data.labels[batch])[0])
+                losses.append(cross_entropy(logits, data.labels[batch])[0])
             return losses
         """,
     ),

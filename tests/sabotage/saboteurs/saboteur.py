@@ -46,7 +46,10 @@ class Saboteur:
         path.write_text(
             "# /// script\n# dependencies = ['numpy', 'safetensors']\n# ///\n"
             "import threading, time\nfrom dataclasses import replace\n"
-            "import numpy as np\nfrom backends import reference\n"
+            "import numpy as np\nfrom backends import contract, reference\nfrom backends.float64 import training\n"
+            "from backends.float64.layers import OPERATIONS, Back, avg_pool2d, max_pool2d\n"
+            "from backends.float64.losses import LOSSES, cross_entropy\n"
+            "from backends.float64.optimizers import update\n"
             f"{textwrap.dedent(self.top)}\n"
             f"class Sabotaged({self.base}):\n"
             f"    modes = {{{self.mode!r}: {self.description!r}}}\n    devices = ('cpu',)\n"

@@ -116,7 +116,7 @@ SABOTEURS = (
         def train(self, data, batches):
             self.todo = [*self.todo, (data, batches)]
             losses = [self.training.logits(data.features[batch]) for batch in batches]
-            return [reference.cross_entropy(z, data.labels[b])[0] for z, b in zip(losses, batches)]
+            return [cross_entropy(z, data.labels[b])[0] for z, b in zip(losses, batches)]
         def catch_up(self):
             for data, batches in self.todo:
                 super().train(data, batches)
@@ -163,13 +163,13 @@ SABOTEURS = (
             losses, run = [], self.training
             for i, batch in enumerate(batches):
                 x, y = data.features[batch].astype(float), data.labels[batch]
-                loss, gradients = reference.loss_and_gradients(run.model, run.loss, run.parameters, x, y)
+                loss, gradients = training.loss_and_gradients(run.model, run.loss, run.parameters, x, y)
                 losses.append(loss)
                 if self.half is None or len(batches) == 1:
                     self.half = gradients
                 if i % 2 or len(batches) == 1:
                     mean = {name: (g + self.half[name]) / 2 for name, g in gradients.items()}
-                    reference.update(run.sgd, run.parameters, run.velocities, mean)
+                    update(run.sgd, run.parameters, run.velocities, mean)
                     self.half = None
             return losses
         """,

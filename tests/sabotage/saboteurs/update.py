@@ -1,4 +1,4 @@
-"""Backends whose SGD step is another one: "update" is ``backends.reference.update``."""
+"""Backends whose SGD step is another one: "update" is ``backends.float64.optimizers.update``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def update_rule(name: str, description: str, caught: str, lines: str) -> Saboteu
         "        p, old = parameters[name], velocities.get(name)\n"
         f"{textwrap.indent(textwrap.dedent(lines).strip(), ' ' * 8)}\n"
         "        parameters[name], velocities[name] = p, v\n"
-        "reference.update = update\n"
+        "training.update = update\n"
     )
     return Saboteur(name, description, caught, top=top)
 
@@ -109,7 +109,7 @@ SABOTEURS = (
             losses = []
             for batch in batches:
                 logits = self.training.logits(data.features[batch])
-                losses.append(reference.cross_entropy(logits, data.labels[batch])[0])
+                losses.append(cross_entropy(logits, data.labels[batch])[0])
                 super().train(data, [batch[::2]])
             return losses
         """,

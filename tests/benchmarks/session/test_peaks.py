@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from backends.hosting import environments
-from benchmarks.cell import peaks
-from benchmarks.cell.peaks import Contestant, ProductPeak, copy_bandwidth, product_peaks
 from benchmarks.machine.processors import processors_for
+from benchmarks.session import peaks
+from benchmarks.session.peaks import Contestant, ProductPeak, copy_bandwidth, product_peaks
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.process import Launch
 

@@ -1,0 +1,67 @@
+"""What applies to all cells of a session: rounds, turns, budgets, and what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from results.statistics import BASELINE
+
+JUDGE_BUDGET = 12.0
+"""Seconds that the float64 reference and its copies may train for one experiment, unless the options say otherwise."""
+
+REPEATS = 5
+"""Rounds, unless the options say otherwise."""
+
+TURNS = 20
+"""Timed windows of each worker in a round, more where they are noisy, unless the options say otherwise."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What applies to all cells of a session."""
+
+    repeats: int = REPEATS
+    """Rounds: every cell runs once in each, in a fresh process."""
+    timeout: float = 3600.0
+    """Seconds that one run may work."""
+    turns: int = TURNS
+    """Timed windows of each worker in a round, more where they are noisy; 0 walks the ladder only."""
+    judge_budget: float = JUDGE_BUDGET
+    peaks: bool = True
+    """Whether to measure what the machine can do at most."""
+    baseline: tuple[str, str] = BASELINE
+    """Backend and mode that ratios are taken against."""
+    target_accuracy: float | None = None
+    """Test accuracy, from 0 to 1, whose time is taken."""
+    until: float | None = None
+    """Add rounds until every interval of a ratio is at most this wide, as a share of the ratio."""
+    budget: float = 1800.0
+    """With ``until``: seconds of the session after which no round is added."""
+    go_on: bool = False
+    """Without ``until``: whether to add rounds, up to a point, where a cell cannot be told from its baseline yet."""
+    command: str = ""
+    """What was typed, for the report."""
+    log_every: int | None = None
+    """Also tell the loss every so many batches, and the scores after every epoch."""
+    keep_models: bool = False
+    """Whether to keep the best and the last weights of every run."""
+    fresh: bool = False
+    """Give up an interrupted session that could be continued."""
+
+    @property
+    def adds_rounds(self) -> bool:
+        """Whether more rounds may be run than the plan has."""
+        return self.go_on or self.until is not None
+
+    @property
+    def rounds(self) -> dict[str, Any]:
+        """Those that say how many rounds there are."""
+        return {name: getattr(self, name) for name in ("repeats", "until", "go_on")}
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Those that say what is measured in a run."""
+        return {
+            name: getattr(self, name) for name in ("turns", "judge_budget", "peaks", "target_accuracy", "keep_models")
+        }

@@ -1,0 +1,74 @@
+"""The rungs of training: the first loss, one step, all full batches, the short last one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backends.contract import Parameters
+from results.proof.judge import Expectation, Judgement
+from tests.conformance.cases import STEPS
+from tests.conformance.explanation import explain
+from tests.conformance.findings import Difference, Evidence, Finding, compare, worst
+
+
+def loss(kind: str, evidence: Evidence) -> Finding:
+    """The loss of the first batch."""
+    differences = []
+    for name, recording in evidence.recordings.items():
+        if recording.example.loss == kind:
+            losses, expected = recording.array("full batches")[:1], evidence.judgements[name].losses
+            differences.append(compare(losses, Expectation(expected.values[:1], expected.tolerance[:1]), name))
+            if not differences[-1].holds:
+                break
+    difference = worst(differences)
+    advice = (
+        "the loss is the mean over the batch of -log softmax(outputs)[label]"
+        if kind == "cross-entropy"
+        else "the loss is the mean over samples and outputs of (outputs - targets)^2, without a factor 1/2"
+    )
+    return Finding(difference.holds, f"{len(differences)} models: {difference}", advice)
+
+
+def one_step(name: str, evidence: Evidence) -> Finding:
+    """The parameters after one step: the backward pass of every layer, and SGD's first step."""
+    recording = evidence.recordings[name]
+    difference = parameters_off(recording.weights("one step"), evidence.judgements[name])
+    example = recording.example
+    advice = ""
+    if not difference.holds:
+        guess = explain(evidence.files[name], recording, steps=1)
+        advice = guess or "the gradients or the update are wrong; see SGD in contract.py"
+    return Finding(difference.holds, f"{example.options}: {difference}", advice)
+
+
+def parameters_off(found: Parameters, judgement: Judgement) -> Difference:
+    """Compare parameters after one step with what is expected of them."""
+    if found.keys() != judgement.first_step.keys():
+        return Difference(np.inf, 0.0, f"parameters: {', '.join(found)}")
+    return worst(compare(found[key], expected, key) for key, expected in judgement.first_step.items())
+
+
+def training(name: str, evidence: Evidence) -> Finding:
+    """The losses of all full batches."""
+    recording, expected = evidence.recordings[name], evidence.judgements[name].losses
+    window = Expectation(expected.values[:STEPS], expected.tolerance[:STEPS])
+    difference = compare(recording.array("full batches"), window, "step")
+    advice = "" if difference.holds else explain(evidence.files[name], recording, steps=STEPS)
+    figure = f"losses of {STEPS} steps, {recording.example.options}: {difference}"
+    return Finding(difference.holds, figure, advice or "the steps after the first one are wrong")
+
+
+def short_batch(evidence: Evidence) -> Finding:
+    """The short last batch counts as a step of its own size; training goes on after it, and ends at the same model."""
+    differences = []
+    for name, recording in evidence.recordings.items():
+        judgement = evidence.judgements[name]
+        rest = Expectation(judgement.losses.values[STEPS:], judgement.losses.tolerance[STEPS:])
+        differences.append(compare(recording.array("losses")[STEPS:], rest, f"{name}: step {STEPS} +"))
+        trained = compare(recording.array("trained outputs"), judgement.trained_logits, f"{name}: outputs")
+        differences.append(trained)
+    difference = worst(differences)
+    sizes = sorted({(r.example.last_batch, r.example.batch_size) for r in evidence.recordings.values()})
+    text = " and ".join(f"{last} samples after batches of {batch}" for last, batch in sizes)
+    advice = "train gets batches of any size; a short one is neither dropped, padded, nor divided by the full size"
+    return Finding(difference.holds, f"{text}: {difference}", advice)
