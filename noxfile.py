@@ -65,7 +65,7 @@ def calibrate(session: nox.Session) -> None:
 
 @nox.session
 def overhead(session: nox.Session) -> None:
-    """Compare lockstep's throughput with loops that have no harness, experts' and tutorials'; '-- --help': options."""
+    """Compare lockstep's throughput with loops without lockstep, experts' and tutorials'; '-- --help': options."""
     _measure(session, "tests.handwritten")
 
 

@@ -60,8 +60,9 @@ def _spread(runs: pd.DataFrame) -> list[str]:
         return []
     worst = " ".join(part for part in map(str, spreads.index[int(spreads.argmax())]) if part)
     return [
-        f"in {(spreads > SPREAD).sum()} of {len(spreads)} configurations the processes differ by more than "
-        f"{SPREAD:.0%}, most in {worst} ({spreads.max():.0%}): believe the intervals, or narrow them with --until"
+        f"in {(spreads > SPREAD).sum()} of {len(spreads)} configurations the throughputs of processes differ by "
+        f"more than {SPREAD:.0%}, most in {worst} ({spreads.max():.0%}): believe the intervals, or narrow them with "
+        "--until"
     ]
 
 
@@ -75,5 +76,5 @@ def _drift(runs: pd.DataFrame) -> list[str]:
         return []
     return [
         f"round {rounds.idxmax()} was {rounds.max() / rounds.min() - 1:.0%} faster than round {rounds.idxmin()} in all "
-        "configurations: the machine drifts; ratios within turns do not mind, throughputs do"
+        "configurations: the machine drifts; ratios are not affected, throughputs are"
     ]

@@ -29,8 +29,9 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
         console.print()
     _print_scaling(runs, console)
     console.print(
-        "Medians over the runs of a configuration. samples/s: training in steady state; first step: seconds, with "
-        "compilation. The last column: ratio of the throughput, with its 95 % interval over rounds of fresh processes."
+        "Figures are of a configuration. samples/s: training in steady state, the geometric mean over rounds; the "
+        "others are medians over its runs, first step in seconds, with compilation. The last column: ratio of the "
+        "throughput, with its 95 % interval over rounds of fresh processes."
     )
     for sentence in exclusions(every):
         console.print(sentence, markup=False, highlight=False)
@@ -81,7 +82,7 @@ def print_runs(runs: pd.DataFrame, console: Console) -> None:
     """Print one row per run."""
     table = _table(None)
     for name in IDENTITY:
-        table.add_column("#" if name == "round" else name, overflow="fold", no_wrap=name != "status")
+        table.add_column(name, overflow="fold", no_wrap=name != "status")
     for metric in NARROW:
         table.add_column(metric.label.replace(" ", "\n"), justify="right", no_wrap=True)
     for _, run in runs.iterrows():

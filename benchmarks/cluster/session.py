@@ -119,7 +119,9 @@ class ClusterSession:
                 self._look()
             self._store.finish(self.name)
         except Interrupted as signal:
-            self.progress.message("stopping: the tables and the report are written; a second Ctrl-C stops at once")
+            self.progress.message(
+                "stopping: the tables and the report are being written; a second Ctrl-C stops at once"
+            )
             self._stop(f"stopped by {signal}")
             raise
         finally:

@@ -69,7 +69,7 @@ def run(
             min=1,
             max=1000,
             help="Rounds; every configuration runs once in each, in a fresh process; "
-            f"default: {REPEATS}, and up to {rounds.MOST * REPEATS} where one cannot be told from its baseline yet.",
+            f"default: {REPEATS}, and up to {rounds.MOST * REPEATS} where timings are too noisy.",
         ),
     ] = None,
     until: Annotated[
@@ -145,7 +145,8 @@ def run(
 ) -> None:
     """Run experiments on the frameworks, and add one row per run to the results table.
 
-    Exit code: 0 if every planned run is ok or unavailable, 1 if any failed, 2 for bad input, 3 if nothing was selected.
+    Exit code: 0 if every run is ok or unavailable, 1 if any is not, 2 for bad input, 3 if nothing was selected, 130
+    after Ctrl-C, 143 after SIGTERM.
     """
     overrides = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "replicas": replicas}
     selection = Selection(

@@ -24,14 +24,14 @@ def estimate(earlier: pd.DataFrame, planned: Iterable[Cell]) -> str:
     medians = own.groupby([ok[name] for name in _CELL]).median().dropna()
     known = [float(medians[run]) for run in runs if run in medians.index]
     if not known:
-        return "no estimate: none of these cells has run here before"
+        return "no estimate: none of these configurations has run here before"
     new = len({run for run in runs if run not in medians.index})
     judging = ok["judge_seconds"].astype(float).groupby(ok["experiment_hash"]).max().dropna()
     seconds = sum(known) * len(runs) / len(known) + sum(
         float(judging.get(name, 0.0)) for name in {run[0] for run in runs}
     )
-    note = f" (new cells, {new} of them, count as the mean of the others)" if new else ""
-    return f"about {in_words(seconds)}, judged by earlier runs of the same cells{note}"
+    note = f" (new configurations, {new} of them, count as the mean of the others)" if new else ""
+    return f"about {in_words(seconds)}, judged by earlier runs of the same configurations{note}"
 
 
 def in_words(seconds: float) -> str:

@@ -107,7 +107,9 @@ class Session:
                     self._add_rounds(comparison.round + 1)
             self._store.finish(self.name)
         except Interrupted as signal:
-            self.progress.message("stopping: the tables and the report are written; a second Ctrl-C stops at once")
+            self.progress.message(
+                "stopping: the tables and the report are being written; a second Ctrl-C stops at once"
+            )
             self._interrupted(live, f"stopped by {signal}")
             raise
         finally:

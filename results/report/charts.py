@@ -171,7 +171,7 @@ CHARTS = (
     Chart(
         "throughput",
         "Training throughput",
-        "Each dot is one process; the tick is the cell's throughput, the line its 95 % interval over fresh processes.",
+        "Each dot is one process; the tick is the throughput, the line its 95 % interval over fresh processes.",
         "processes",
         "throughput",
         throughput,
@@ -180,7 +180,7 @@ CHARTS = (
     Chart(
         "training-loss",
         "Training loss",
-        "The first run of each cell. Where the work is the same, the curves lie on each other.",
+        "The first run of each configuration. Where the work is the same, the curves lie on each other.",
         "steps",
         "loss",
         training_loss,
@@ -197,7 +197,7 @@ CHARTS = (
     Chart(
         "accuracy-by-epoch",
         "Test accuracy by epoch",
-        "Median over the runs of a cell.",
+        "Median over the runs of a configuration.",
         "epochs",
         "test_accuracy",
         accuracy_by_epoch,
@@ -205,7 +205,7 @@ CHARTS = (
     Chart(
         "accuracy-by-time",
         "Test accuracy by time",
-        "Median over the runs of a cell. Seconds of training count from the first step, with its compilation; "
+        "Median over the runs of a configuration. Seconds of training count from the first step, with its compilation; "
         "evaluation is left out.",
         "epochs",
         "test_accuracy",
@@ -214,7 +214,7 @@ CHARTS = (
     Chart(
         "loss-by-epoch",
         "Test loss by epoch",
-        "Median over the runs of a cell.",
+        "Median over the runs of a configuration.",
         "epochs",
         "test_loss",
         loss_by_epoch,
@@ -222,8 +222,9 @@ CHARTS = (
     Chart(
         "fitting",
         "Training and validation loss",
-        "The first run of each cell. A ring marks the epoch with the best score on the validation set; where the loss "
-        "on it rises while that of the training falls, the model over-fits. Training loss is the mean during an epoch.",
+        "The first run of each configuration. A ring marks the epoch with the best score on the validation set; where "
+        "the loss on it rises while that of the training falls, the model over-fits. Training loss is the mean during "
+        "an epoch.",
         "fitting",
         "loss",
         fitting,
@@ -231,7 +232,7 @@ CHARTS = (
     Chart(
         "phases",
         "Phases of a process",
-        "Mean over the runs of a cell. The first step holds compilation; the first round's compiler cache is cold.",
+        "Mean over the runs of a configuration. The first step holds compilation; in the first round that is cold.",
         "phases",
         "seconds",
         phases,
@@ -248,7 +249,7 @@ CHARTS = (
     Chart(
         "confusion",
         "Confusion on the test set",
-        "The first run of each cell, after the last epoch.",
+        "The first run of each configuration, after the last epoch.",
         "confusion",
         "samples",
         confusion,
@@ -256,7 +257,7 @@ CHARTS = (
     Chart(
         "windows",
         "Timed windows over time",
-        "Every window of every process. A level that changes for all cells is the machine's drift, which cancels in "
+        "Every window of every process. A level that changes for all of them is the machine's drift, which cancels in "
         "the ratios.",
         "windows",
         "throughput",

@@ -42,7 +42,10 @@ def test_a_quiet_session_gets_no_advice() -> None:
         ({"machine": [{"governors": ["powersave"]}] * 4}, "the frequency governor is powersave"),
         ({"product_threads": [1.2, 2.9, 1.2, 2.9]}, "jax kept at most 1.2 of 3 threads busy"),
         ({"throttled": [3, 3, 0, 0]}, "throttled 3 times"),
-        ({"train_samples_per_second": [100.0, 50.0, 100.0, 70.0]}, "in 1 of 2 configurations the processes differ"),
+        (
+            {"train_samples_per_second": [100.0, 50.0, 100.0, 70.0]},
+            "in 1 of 2 configurations the throughputs of processes differ",
+        ),
     ],
 )
 def test_each_kind_of_noise_is_told(changes: dict[str, list[object]], words: str) -> None:

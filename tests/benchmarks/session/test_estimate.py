@@ -27,12 +27,12 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_run_costs_its_own_time_and_the_reference_trains_once(store: Store) -> None:
-    assert estimate(store.runs(), [JIT] * 3) == "about 1 min 05 s, judged by earlier runs of the same cells"
+    assert estimate(store.runs(), [JIT] * 3) == "about 1 min 05 s, judged by earlier runs of the same configurations"
 
 
 def test_a_new_cell_counts_as_the_mean_of_the_others(store: Store) -> None:
     assert estimate(store.runs(), [JIT, SCAN, SCAN]).startswith("about 1 min 05 s")
-    assert "(new cells, 1 of them" in estimate(store.runs(), [JIT, SCAN, SCAN])
+    assert "(new configurations, 1 of them" in estimate(store.runs(), [JIT, SCAN, SCAN])
 
 
 def test_without_earlier_runs_there_is_no_estimate(store: Store) -> None:
