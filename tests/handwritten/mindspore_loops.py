@@ -89,7 +89,7 @@ def train(batches: NDArray[np.int64]) -> Any:
 
 
 def synchronize(loss: Any) -> float:
-    for parameter in optimizer.parameters:  # mindspore.runtime.synchronize returns at once on the CPU
+    for parameter in optimizer.parameters:  # runtime.synchronize returns at once the first time
         parameter.asnumpy()
     return float(loss.asnumpy())
 
