@@ -170,7 +170,7 @@ class MindSpore(Backend):
         return self.loops[update, steps]
 
     def synchronize(self, handle: Any) -> NDArray[np.float32]:
-        """Wait by reading every parameter and every loss: mindspore.runtime.synchronize returns at once the first time."""
+        """Wait by reading every parameter and loss: mindspore.runtime.synchronize returns at once the first time."""
         for parameter in self.network.trainable_params():
             parameter.asnumpy()
         # item() of a scalar takes a fifth of the time of asnumpy(); stacking them first takes longer than either.
