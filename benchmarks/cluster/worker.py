@@ -66,7 +66,7 @@ def code_version() -> str:
 def run_part(part: bytes, expected: str, ticket: str, messages: str) -> str | None:
     """Run a part in a process of its own until it ends or is wanted no more; pass its messages on as they come.
 
-    ``part`` is a pickled ``cluster_part.Part``, ``expected`` the version of lockstep that made it, ``ticket`` the name
+    ``part`` is a pickled ``part.Part``, ``expected`` the version of lockstep that made it, ``ticket`` the name
     of the event that says that it was begun once, and ``messages`` that of the queue. Returns None, ``LOST`` if the
     part was begun before or its process died, or ``OTHER_VERSION``.
     """
