@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-Cell = tuple[str, str, str, int]
+CellKey = tuple[str, str, str, int]
 """Hash of the experiment, backend, mode and threads."""
 
 _CELL = ["experiment_hash", "backend", "mode", "threads_asked"]
 
 
-def estimate(earlier: pd.DataFrame, planned: Iterable[Cell]) -> str:
+def estimate(earlier: pd.DataFrame, planned: Iterable[CellKey]) -> str:
     """Say in words what the planned runs will take, one entry in ``planned`` for each; ``earlier`` is a store's table.
 
     A run costs its process's life without the waiting for others; the reference trains once for each experiment. Cells
