@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.session.estimate import Cell, estimate, in_words
+from benchmarks.session.estimate import CellKey, estimate, in_words
 from results.store import Store
 from tests.results.made_up import make_run
 
-JIT: Cell = ("hash of e", "jax", "jit", 3)
-SCAN: Cell = ("hash of e", "jax", "scan", 3)
+JIT: CellKey = ("hash of e", "jax", "jit", 3)
+SCAN: CellKey = ("hash of e", "jax", "scan", 3)
 
 
 @pytest.fixture
