@@ -49,8 +49,9 @@ def allowed(pid: int) -> set[int]:
 def release(pid: int, processors: Sequence[int]) -> None:
     """Let every thread run on all of ``processors`` again: new threads inherit the places of those that make them."""
     if hasattr(os, "sched_setaffinity"):
-        for thread in thread_seconds(pid):
-            _place(thread, processors)
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            for thread in thread_seconds(pid):
+                _place(thread, processors)
 
 
 def _place(thread: int, processors: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cell.timing import AIMED_WINDOW, TimedWindows
-from benchmarks.machine.processors import processors_for
+from benchmarks.machine.processors import processor_count, processors_for
 from benchmarks.worker.conversation import Conversation
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.process import WorkerError, WorkerProcess
@@ -103,6 +103,7 @@ def test_a_pause_of_the_machine_does_not_make_windows_too_short(windows: Windows
     assert timed.seconds[0] >= AIMED_WINDOW * 0.9
 
 
+@pytest.mark.skipif(processor_count() < 2, reason="needs two processors")
 def test_threads_that_do_far_worse_in_places_of_their_own_lose_them_again(windows: Windows) -> None:
     busy = "end = time.perf_counter() + 0.1\n            while time.perf_counter() < end: pass\n"
     timed, _, record = windows(f"{busy}            while len(os.sched_getaffinity(0)) < 2: time.sleep(0.01)", threads=2)

@@ -61,3 +61,9 @@ def test_a_process_that_does_nothing_has_no_thread_to_bind() -> None:
         time.sleep(1)  # it has started
         assert bind_busiest(process.pid, thread_seconds(process.pid), [0]) == 0
         process.kill()
+
+
+def test_a_process_that_has_ended_has_nothing_to_release() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    release(process.pid, [0])
