@@ -133,6 +133,8 @@ def get_ready(worker: WorkerProcess, backend: BackendFile, digits: Materials) ->
 HEADER = environments.find("pytorch").path.read_text().split("# ///\n")[0] + "# ///\n"
 SABOTEUR = """\
 {header}
+from dataclasses import replace
+
 from backends.pytorch import PyTorch
 
 
