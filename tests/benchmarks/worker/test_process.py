@@ -253,6 +253,8 @@ def test_a_worker_dies_with_its_parent(tmp_path: Path, write_backend) -> None:
 
     code = f"""
 import sys, time, pathlib
+from benchmarks.machine.processors import processors_for
+from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.process import WorkerProcess
 folder = pathlib.Path({str(tmp_path)!r})
 environment, processors = worker_environment(1), processors_for(1)
