@@ -3,6 +3,5 @@
 from benchmarks.data.cache import PreparedData, Split
 from benchmarks.data.prepare import normalised, prepare
 from benchmarks.data.source import DataError
-from benchmarks.spec.data import DataSpec
 
-__all__ = ["DataError", "DataSpec", "PreparedData", "Split", "normalised", "prepare"]
+__all__ = ["DataError", "PreparedData", "Split", "normalised", "prepare"]

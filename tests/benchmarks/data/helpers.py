@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter
 
-from benchmarks.data import DataSpec, PreparedData, prepare
+from benchmarks.data import PreparedData, prepare
+from benchmarks.spec.data import DataSpec
 
 SPEC: TypeAdapter[DataSpec] = TypeAdapter(DataSpec)
 

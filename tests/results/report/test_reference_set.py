@@ -1,4 +1,4 @@
-"""The result set that comes with lockstep can be read, reported, and put beside another one."""
+"""The result sets that come with lockstep can be read, reported, and put beside another one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from results import report
 from results.report import differences
 from tests.results.made_up import fill
 
-FOLDER = Path(__file__).parents[3] / "results" / "reference"
+RESULTS = Path(__file__).parents[3] / "results"
+FOLDER = RESULTS / "reference"
 
 
 def test_it_is_the_default_bench_on_all_three_frameworks() -> None:
@@ -17,6 +18,16 @@ def test_it_is_the_default_bench_on_all_three_frameworks() -> None:
     assert runs["equal_work"].eq(True).all()
     assert set(runs["backend"]) == {"jax", "mindspore", "pytorch"}
     assert set(runs["experiment"]) == {"digits-cnn", "digits-mlp", "generated-mlp", "linear-regression"}
+
+
+def test_what_finished_on_a_gpu_did_equal_work_there() -> None:
+    runs = report.read(RESULTS / "gpu", ["20261127-135156-9260"]).runs
+    finished = runs[runs["status"].eq("ok")]
+    assert len(finished) == 8
+    assert finished["equal_work"].eq(True).all()
+    assert set(finished["device"]) == {"gpu"}
+    assert set(finished["precision"]) == {"float32"}
+    assert set(runs.loc[runs["status"].ne("ok"), "status"]) == {"interrupted"}
 
 
 def test_it_can_be_put_beside_ones_own(tmp_path: Path) -> None:
