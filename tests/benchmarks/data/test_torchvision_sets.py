@@ -16,7 +16,7 @@ from tests.benchmarks.data.conftest import PROJECT
 from tests.benchmarks.data.helpers import SPEC, nearest_mean_accuracy, no_torchvision
 
 # Read before any test takes the variable away.
-REAL_DATA = Path(os.environ.get("LOCKSTEP_DATA") or PROJECT.parent / "shared" / "data")
+REAL_DATA = os.environ.get("LOCKSTEP_DATA")
 
 STAND_IN = """
 import os
@@ -191,9 +191,9 @@ COUNTS = {"mnist": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009], "fas
 def test_the_real_data(
     name: str, folder: str, floor: float, torchvision_python: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not (REAL_DATA / folder).is_dir():
-        pytest.skip(f"{folder} is not in {REAL_DATA}; set LOCKSTEP_DATA to a folder that has it")
-    monkeypatch.setenv("LOCKSTEP_DATA", str(REAL_DATA))
+    if REAL_DATA is None or not (Path(REAL_DATA) / folder / "raw").is_dir():
+        pytest.skip(f"set LOCKSTEP_DATA to a folder that has {folder}/raw")
+    monkeypatch.setenv("LOCKSTEP_DATA", REAL_DATA)
     data = read({"name": name}, torchvision_python)
     assert data.sizes == {"train": 60_000, "validation": 0, "test": 10_000}
     assert data.input_shape == SPEC.validate_python({"name": name}).sample_shape == (1, 28, 28)
