@@ -18,7 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ Parameters = dict[str, NDArray[np.float32]]
 Loss = Literal["cross-entropy", "mean-squared-error"]
 Input = Literal["resident", "loader"]
 Precision = Literal["float32", "tf32"]
+Part = Literal["gather", "forward", "loss", "backward", "update", "loop"]
+PARTS: tuple[Part, ...] = get_args(Part)
+"""What a mode may compile, in the order in which it happens; "loop" is that over the steps of a call."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")
 """Environment variables that tell a process how many threads it is to have."""
 
@@ -183,9 +186,10 @@ class Backend(ABC):
 
         Returns plain JSON values, with at least ``versions`` (package name to version), ``device`` (the name of
         the device in use), ``threads`` (compute threads in use, or None if the framework cannot tell) and
-        ``precision`` (arithmetic of products, such as "float32" or "tf32"); on a GPU also ``peak_memory_bytes``, the
-        most that the allocator had handed out at any time, without what it keeps in reserve; with several replicas
-        also ``replicas``, how many of them the framework says there are.
+        ``precision`` (arithmetic of products, such as "float32" or "tf32"); where the mode can tell, also ``compiled``
+        (those of ``PARTS`` that it compiles together, a list, empty in an eager mode); on a GPU also
+        ``peak_memory_bytes``, the most that the allocator had handed out at any time, without what it keeps in
+        reserve; with several replicas also ``replicas``, how many of them the framework says there are.
         """
 
     @abstractmethod

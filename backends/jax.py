@@ -192,9 +192,14 @@ class Jax(Backend):
             # XLA's CPU client takes one thread per processor of the affinity mask and cannot be asked.
             "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
             "peak_memory_bytes": (self.device.memory_stats() or {}).get("peak_bytes_in_use"),
+            "compiled": self._compiled_parts(),
             "input": "grain MapDataset" if self.input == "loader" else "resident",
             "precision": {"highest": "float32", "tensorfloat32": "tf32"}[jax.config.jax_default_matmul_precision],
         }
+
+    def _compiled_parts(self) -> list[contract.Part]:
+        left_out = {"gather": self.input == "loader", "loop": self.mode == "jit"}
+        return [part for part in contract.PARTS if not left_out.get(part)]
 
     def _to_flax(self, parameters: contract.Parameters) -> dict[str, dict[str, NDArray[np.float32]]]:
         weights = {}

@@ -20,6 +20,7 @@ from mindspore import Tensor, communication, nn, ops
 from numpy.typing import NDArray
 
 from backends.contract import (
+    PARTS,
     SGD,
     AvgPool2d,
     Backend,
@@ -31,6 +32,7 @@ from backends.contract import (
     Loss,
     MaxPool2d,
     Parameters,
+    Part,
     ReLU,
     Tanh,
     Unavailable,
@@ -82,7 +84,13 @@ class MindSpore(Backend):
             "replicas": communication.get_group_size() if self.replicas > 1 else 1,
             "onednn_cpu_isa": _onednn_cpu_isa(),
             "launch_blocking": self.launch_blocking,
+            "compiled": self._compiled_parts(),
         }
+
+    def _compiled_parts(self) -> list[Part]:
+        if self.mode == "pynative":
+            return []
+        return [part for part in PARTS if part != "gather" or self.input == "resident"]
 
     def load(self, job: Job) -> None:
         """Build the cells, set their parameters, and prepare the step and the forward pass of the mode."""

@@ -2,12 +2,12 @@
 # requires-python = ">=3.11,<3.14"
 # dependencies = ["torch~=2.15.0", "torchvision~=0.29.2", "numpy>=2", "safetensors>=0.5"]
 # ///
-"""PyTorch: eager, and the forward and backward pass compiled by TorchInductor."""
+"""PyTorch: eager, and with forward and backward pass or the whole training step compiled by TorchInductor."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,16 @@ from torch.utils.data import DataLoader, TensorDataset
 from backends import contract
 from backends.contract import Backend, Unavailable
 
+Tensors = dict[str, torch.Tensor]
+
 
 class PyTorch(Backend):
     """Fused SGD, no transfer from a GPU before ``synchronize``; a data set is two tensors, on the device or host."""
 
     modes = {
         "eager": "torch.nn and fused SGD, one operator at a time",
-        "compile": "the same with torch.compile around model and loss",
+        "compile": "the same with torch.compile around model and loss, so forward and backward pass",
+        "step": "torch.compile around the whole step: gather, forward, loss, backward and update",
     }
     devices = ("cpu", "gpu")
     launcher = ("{python}", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node={replicas}")
@@ -63,6 +66,14 @@ class PyTorch(Backend):
         convolutional = any(isinstance(layer, contract.Conv2d) for layer in job.model.layers)
         self.layout = torch.channels_last if convolutional and job.device == "cpu" else torch.contiguous_format
         self.network = network.to(self.device, memory_format=self.layout)
+        loss_function = functional.cross_entropy if job.loss == "cross-entropy" else functional.mse_loss
+        self.logits = torch.compile(self.network) if job.mode == "compile" else self.network
+        if job.mode == "step":
+            self._build_step(job, loss_function)
+        else:
+            self._build_loss_and_optimizer(job, loss_function)
+
+    def _build_loss_and_optimizer(self, job: contract.Job, loss_function: Callable[..., torch.Tensor]) -> None:
         self.model = DistributedDataParallel(self.network) if job.replicas > 1 else self.network
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
@@ -72,13 +83,46 @@ class PyTorch(Backend):
             weight_decay=job.optimizer.weight_decay,
             fused=True,
         )
-        loss_function = functional.cross_entropy if job.loss == "cross-entropy" else functional.mse_loss
 
         def forward(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             return loss_function(self.model(features), labels)
 
         self.loss = torch.compile(forward) if job.mode == "compile" else forward
-        self.logits = torch.compile(self.network) if job.mode == "compile" else self.network
+
+    def _build_step(self, job: contract.Job, loss_function: Callable[..., torch.Tensor]) -> None:
+        """Make one function of a whole step, which changes parameters and velocities in place, and compile it."""
+        # The same memory as the network's, without what autograd wants to know of it.
+        self.weights = {name: parameter.detach() for name, parameter in self.network.named_parameters()}
+        with_velocity = self.weights if job.optimizer.momentum else {}
+        self.velocities = {name: torch.zeros_like(weight) for name, weight in with_velocity.items()}
+
+        def mean_loss(weights: Tensors, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return loss_function(torch.func.functional_call(self.network, weights, (features,)), labels)
+
+        gradient = torch.func.grad_and_value(mean_loss)
+
+        def update(
+            weights: Tensors, velocities: Tensors, share: float, features: torch.Tensor, labels: torch.Tensor
+        ) -> torch.Tensor:
+            gradients, loss = gradient(weights, features, labels)
+            if job.replicas > 1:
+                gradients, loss = _averaged(gradients, share / job.replicas), loss * share
+            _sgd(job.optimizer, weights, velocities, gradients)
+            return loss
+
+        def gathering_update(
+            weights: Tensors, velocities: Tensors, share: float, data: tuple[torch.Tensor, ...], rows: torch.Tensor
+        ) -> torch.Tensor:
+            return update(weights, velocities, share, *(tensor.index_select(0, rows) for tensor in data))
+
+        self.step = update if job.input == "loader" else gathering_update
+        # On a GPU, launching the kernels one by one takes longer than a small model's step: CUDA graphs replay them.
+        mode = "reduce-overhead" if job.device == "gpu" else None
+        self.compiled_step = torch.compile(self.step, fullgraph=True, dynamic=False, mode=mode)
+        self.compiled_size: int | None = None
+        if job.device == "gpu":
+            for tensor in [*self.weights.values(), *self.velocities.values()]:
+                torch._dynamo.mark_static_address(tensor)  # or the graph would copy it in each step
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """Copy the arrays into tensors; class labels become int64, as cross_entropy wants them."""
@@ -90,6 +134,9 @@ class PyTorch(Backend):
         feature_tensor = torch.from_numpy(np.array(features)).to(device)
         if features.ndim == 4:
             feature_tensor = feature_tensor.contiguous(memory_format=self.layout)
+        if self.mode == "step" and device.type == "cuda":
+            torch._dynamo.mark_static_address(feature_tensor)
+            torch._dynamo.mark_static_address(label_tensor)
         return feature_tensor, label_tensor
 
     def train(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> torch.Tensor:
@@ -97,6 +144,8 @@ class PyTorch(Backend):
         own = np.array_split(batches, self.replicas, axis=1)[self.rank]
         # DistributedDataParallel takes the plain mean of the gradients, and the shares may differ by a sample.
         weight = own.shape[1] * self.replicas / batches.shape[1]
+        if self.mode == "step":
+            return self._take_steps(data, own, weight)
         on_gpu = self.device.type == "cuda"
         losses = []
         # Not a function of its own: small models train a percent or two slower with one.
@@ -111,6 +160,28 @@ class PyTorch(Backend):
             # freed, and the next ones would get other memory, out of the caches.
             losses.append(loss.detach() if on_gpu else loss.item())
         return torch.stack(losses) if on_gpu else torch.tensor(losses)
+
+    def _take_steps(
+        self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64], weight: float
+    ) -> torch.Tensor:
+        """Take whole steps: compiled for the size of the first batch, and for other sizes the same without compilation.
+
+        Such is the last batch of an epoch: to compile one more step takes longer than to run it thousands of times.
+        """
+        size = batches.shape[1]
+        self.compiled_size = self.compiled_size or size
+        step = self.compiled_step if size == self.compiled_size else self.step
+        inputs = self._loader(data, batches) if self.input == "loader" else self._gathered_by_step(data, batches)
+        on_gpu = self.device.type == "cuda"
+        losses = []
+        for batch in inputs:
+            loss = step(self.weights, self.velocities, weight, *batch)
+            # The next step's loss will be in the same memory of the GPU.
+            losses.append(loss.clone() if on_gpu else loss.item())
+        return torch.stack(losses) if on_gpu else torch.tensor(losses)
+
+    def _gathered_by_step(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> Iterator[Any]:
+        return ((data, rows) for rows in torch.from_numpy(batches).to(self.device))
 
     def _batches(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> Iterator[Any]:
         """Gather the batches from data on the device, or load them from the host's."""
@@ -139,6 +210,18 @@ class PyTorch(Backend):
             torch.cuda.synchronize()
         return handle.cpu().numpy()
 
+    def _compiled_parts(self) -> list[contract.Part]:
+        if self.mode == "eager":
+            return []
+        if self.mode == "compile":
+            return ["forward", "loss", "backward"]
+        return [part for part in contract.PARTS if part != "loop" and (part != "gather" or self.input == "resident")]
+
+    def _kind_of_sgd(self) -> str:
+        if self.mode == "step":
+            return "compiled with the step"
+        return "fused" if self.optimizer.defaults["fused"] else "foreach"
+
     @torch.no_grad()
     def predict(self, data: tuple[torch.Tensor, torch.Tensor]) -> NDArray[np.float32]:
         """Run the model without recording gradients."""
@@ -164,8 +247,28 @@ class PyTorch(Backend):
             "memory_format": str(self.layout).removeprefix("torch."),
             "replicas": distributed.get_world_size() if distributed.is_initialized() else 1,
             "collectives": distributed.get_backend() if distributed.is_initialized() else None,
-            "sgd": "fused" if self.optimizer.defaults["fused"] else "foreach",
+            "sgd": self._kind_of_sgd(),
+            "compiled": self._compiled_parts(),
         }
+
+
+def _sgd(sgd: contract.SGD, weights: Tensors, velocities: Tensors, gradients: Tensors) -> None:
+    """Update weights and velocities in place, in the order in which torch.optim.SGD computes."""
+    for name, gradient in gradients.items():
+        if sgd.weight_decay:
+            gradient = gradient.add(weights[name], alpha=sgd.weight_decay)
+        if sgd.momentum:
+            velocity = velocities[name].mul_(sgd.momentum).add_(gradient)
+            gradient = gradient.add(velocity, alpha=sgd.momentum) if sgd.nesterov else velocity
+        weights[name].sub_(gradient, alpha=sgd.learning_rate)
+
+
+def _averaged(gradients: Tensors, share: float) -> Tensors:
+    """Sum ``share`` of each replica's gradients over the replicas, in one message as DistributedDataParallel does."""
+    joined = torch.cat([gradient.flatten() for gradient in gradients.values()]) * share
+    distributed.all_reduce(joined)
+    parts = joined.split([gradient.numel() for gradient in gradients.values()])
+    return {name: part.view(gradients[name].shape) for name, part in zip(gradients, parts, strict=True)}
 
 
 def _layer(layer: contract.Layer) -> nn.Module:

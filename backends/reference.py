@@ -47,6 +47,7 @@ class Reference(Backend):
             "device": processor_name(),
             "threads": None,
             "precision": "float64",
+            "compiled": [],
         }
 
     def load(self, job: Job) -> None:

@@ -208,6 +208,8 @@ class Run:
     precision_asked: str = ""
     threads: int | None = None
     precision: str | None = None
+    compiled: str | None = None
+    """Which parts of training the mode compiles, such as "forward, loss, backward"; empty in an eager mode."""
     framework: str = ""
     """Name and version of the packages that do the work, as the worker reported them."""
     settings: dict[str, Any] = field(default_factory=dict)

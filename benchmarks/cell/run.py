@@ -289,6 +289,8 @@ class CellRun:
         settings = answer["settings"]
         self.record.threads = settings.get("threads")
         self.record.precision = settings.get("precision")
+        parts = settings.get("compiled")
+        self.record.compiled = None if parts is None else ", ".join(parts)
         self.record.peak_device_memory_bytes = settings.pop("peak_memory_bytes", None)
         # What the worker says of itself, and what its threads were found to do.
         affinity = answer["affinity"] and sorted({*answer["affinity"], *self._windows.allowed})

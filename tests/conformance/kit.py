@@ -69,7 +69,9 @@ class Kit:
         """Take one mode through all rungs."""
         begin = time.perf_counter()
         cores = physical_cores()
-        target = Target(backend.path, python, mode, device, tuple(cores))
+        cache = self._new_folder()
+        cache.mkdir()
+        target = Target(backend.path, python, mode, device, tuple(cores), cache)
         with ThreadPoolExecutor(2) as pair:
             twice = [
                 pair.submit(recording.record, target, self._files[self._repeated], self._new_folder()) for _ in range(2)

@@ -71,6 +71,8 @@ class Target:
     device: str
     processors: tuple[int, ...]
     """Where its workers may run; the number of their threads."""
+    cache: Path | None = None
+    """An existing folder in which compilers keep their results from process to process, as in a bench."""
 
 
 @dataclass
@@ -140,6 +142,8 @@ def worker(target: Target, folder: Path) -> Iterator[WorkerProcess]:
     """Start a worker that lives as long as the ``with`` block."""
     folder.mkdir()
     environment = worker_environment(len(target.processors))
+    if target.cache:
+        environment["TMPDIR"] = str(target.cache)
     process = WorkerProcess(target.python, folder, folder / "log", environment, list(target.processors), BUDGET)
     try:
         process.hello()

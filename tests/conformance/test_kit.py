@@ -183,6 +183,11 @@ def test_the_reference_passes(tmp_path: Path) -> None:
             "never 0",
         ),
         (
+            "def describe(self):\n    return {**super().describe(), 'compiled': ['everything']}",
+            "describe",
+            "compiled: missing, or not what is expected",
+        ),
+        (
             "def synchronize(self, handle):\n    return np.array(handle)",
             "loss cross-entropy",
             "synchronize returned float64",

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from benchmarks.data import DataError, PreparedData, Split, prepare
-from tests.benchmarks.data.conftest import PROJECT
 from tests.benchmarks.data.helpers import SPEC, nearest_mean_accuracy, no_torchvision
 
 # Read before any test takes the variable away.

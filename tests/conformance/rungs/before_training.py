@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from backends.contract import PARTS
 from backends.hosting.environments import has_nvidia_gpu
 from tests.conformance.findings import Evidence, Finding, compare, difference_in_bits, largest_difference
 
@@ -35,10 +36,12 @@ def describe(evidence: Evidence) -> Finding:
     kinds: dict[str, Any] = {"versions": dict, "device": str, "threads": int | None, "precision": str}
     wrong = [name for name, kind in kinds.items() if name not in settings or not isinstance(settings[name], kind)]
     wrong += ["threads"] if settings.get("threads") == 0 else []
+    wrong += [] if set(settings.get("compiled", [])) <= set(PARTS) else ["compiled"]
     if wrong:
         advice = (
             'return at least {"versions": {"package": "1.2"}, "device": "cpu", "threads": 4, "precision": "float32"}, '
-            "as it is right after load; threads is None if the framework cannot tell, never 0"
+            "as it is right after load; threads is None if the framework cannot tell, never 0; and where it is known, "
+            f'"compiled", a list of what the mode compiles of {", ".join(PARTS)}'
         )
         return Finding(False, f"{', '.join(wrong)}: missing, or not what is expected in {settings}", advice)
     versions = " ".join(f"{name} {version}" for name, version in settings["versions"].items())
