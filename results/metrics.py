@@ -99,12 +99,12 @@ METRICS = (
 
 PAID_BACK = Metric(
     "paid_back",
-    "compilation paid back",
+    "paid back after",
     "",
     "lower",
     "",
-    "training from which on a mode has saved what it costs once more than the mode of its framework that starts "
-    "cheapest: cold, and where the compiler had kept its work",
+    "epochs of training that save what a mode costs once more, such as compilation, than the mode of its framework "
+    "that starts cheapest: cold, and where the compiler had kept its work",
 )
 """Of a configuration, not of a run: ``payback.paid_back`` writes it."""
 

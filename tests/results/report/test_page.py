@@ -106,7 +106,7 @@ def test_every_framework_can_be_the_baseline_of_frameworks_at_their_best(tmp_pat
 
 def test_the_table_tells_when_compilation_is_paid_back(tmp_path: Path) -> None:
     data = data_of(page_of(fill(tmp_path, experiments=1)))
-    assert "compilation paid back" in [column["title"] for column in data["columns"]]
+    assert "paid back after" in [column["title"] for column in data["columns"]]
     assert {row["cell"]: row["paid_back"] for row in data["rows"]}["pytorch eager"] == [None, "-"]
 
 
