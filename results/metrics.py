@@ -97,6 +97,17 @@ METRICS = (
     BIAS_ERROR,
 )
 
+PAID_BACK = Metric(
+    "paid_back",
+    "paid back after",
+    "",
+    "lower",
+    "",
+    "epochs of training that save what a mode costs once more, such as compilation, than the mode of its framework "
+    "that starts cheapest: cold, and where the compiler had kept its work",
+)
+"""Of a configuration, not of a run: ``payback.paid_back`` writes it."""
+
 
 def markdown() -> str:
     """The metrics as a table for documents."""

@@ -122,7 +122,7 @@ def compare(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str]
     ``verdict``, and ``note``, which says in which effective settings the cell and its baseline differ.
     """
     rows: list[dict[str, Any]] = []
-    for group in _groups(runs, windows):
+    for group in groups(runs, windows):
         rows += group.against(group.cells.index(baseline) if baseline in group.cells else 0)
     return pd.DataFrame(rows, columns=COMPARED)
 
@@ -130,7 +130,7 @@ def compare(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str]
 def compare_all(runs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
     """The same with every cell of a group as the baseline in turn."""
     rows: list[dict[str, Any]] = []
-    for group in _groups(runs, windows):
+    for group in groups(runs, windows):
         for against in range(len(group.cells)):
             rows += group.against(against)
     return pd.DataFrame(rows, columns=COMPARED)
@@ -142,7 +142,7 @@ def throughputs(runs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
     Returns a row per cell: the columns of ``GROUP``, ``backend``, ``mode``, ``samples_per_second``, ``low``, ``high``.
     """
     rows = []
-    for group in _groups(runs, windows):
+    for group in groups(runs, windows):
         for name, logs in zip(group.cells, group.logs, strict=True):
             found = ratio(logs)
             rows.append((*group.key, *name, found.value, found.low, found.high))
@@ -150,7 +150,7 @@ def throughputs(runs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """The cells of one comparison."""
 
     key: tuple[Any, ...]
@@ -175,7 +175,7 @@ class _Group:
         return rows
 
 
-def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
+def groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[Group]:
     """The windows that count, by comparison; a round is one of a session, and of workers that took turns."""
     # What was recorded before these were columns ran on one machine, and trained one replica.
     runs = runs.assign(**{name: value for name, value in (("node", ""), ("replicas", 1)) if name not in runs})
@@ -198,7 +198,7 @@ def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[_Group]:
         array = np.full((len(cells), rounds.max() + 1, turns.max() + 1), np.nan)
         array[places, rounds, turns] = group["log_rate"]
         firsts = group.iloc[[names.index(cell) for cell in cells]]
-        yield _Group(key, cells, array, firsts[["precision", "threads"]].to_dict("records"))
+        yield Group(key, cells, array, firsts[["precision", "threads"]].to_dict("records"))
 
 
 def _differences(cell: dict[Hashable, Any], base: dict[Hashable, Any]) -> str:

@@ -10,7 +10,9 @@ from typing import Literal
 
 import pandas as pd
 
-from results.metrics import FIRST_STEP, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
+from results.best import best
+from results.metrics import FIRST_STEP, PAID_BACK, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
+from results.payback import paid_back
 from results.record import where_and_why
 from results.scaling import scaling_texts
 from results.statistics import BASELINE, GROUP, compare, throughputs
@@ -34,6 +36,8 @@ CELL = [*GROUP, "backend", "mode"]
 COMPARISON = ["label", "device", "threads_asked", "replicas", "node"]
 """Columns of the summary that tell its comparisons apart."""
 
+AT_ITS_BEST = "Each at its best, mode chosen on other rounds"
+
 
 def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     """One row per run, every column of the record; nested values are JSON text."""
@@ -50,7 +54,7 @@ def exclusions(runs: pd.DataFrame) -> list[str]:
 
 
 def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> pd.DataFrame:
-    """One row per cell: medians over its runs that are ok, its throughput, and what ``statistics.compare`` found."""
+    """One row per cell: medians over its runs that are ok, its throughput, what ``compare`` and ``paid_back`` found."""
     columns = [metric.column for metric in (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP)]
     rows = []
     for key, cell in runs.groupby(CELL, sort=False, dropna=False):
@@ -60,6 +64,7 @@ def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str
     table = pd.DataFrame(rows).merge(compare(runs, windows, baseline), on=CELL, how="left")
     speeds = throughputs(runs, windows)[[*CELL, "samples_per_second"]]
     table = table.merge(speeds, on=CELL, how="left")
+    table = table.merge(paid_back(runs, windows)[[*CELL, "cheapest", PAID_BACK.column]], on=CELL, how="left")
     # A cell that is left out of every ratio has no other throughput than its runs' median.
     table[THROUGHPUT.column] = table.pop("samples_per_second").fillna(table[THROUGHPUT.column])
     return table
@@ -88,20 +93,35 @@ def title_of(cell: pd.Series) -> str:
 def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> str:
     """The summary of a session for a pull request or a job's page: one Markdown table per comparison, and scaling."""
     parts = []
+    fastest = best(runs, windows, baseline)
     for _, cells in summary_table(runs, windows, baseline).groupby(COMPARISON, sort=False, dropna=False):
         metrics = [TEST_LOSS if cells[TEST_ACCURACY.column].isna().all() else TEST_ACCURACY, THROUGHPUT, FIRST_STEP]
         shown = pd.DataFrame({"backend": cells["backend"], "mode": cells["mode"]})
         for metric in metrics:
             shown[metric.heading] = cells[metric.column].map(metric.written)
+        shown[PAID_BACK.label] = cells[PAID_BACK.column].fillna("-")
         shown["against the baseline"] = cells["verdict"].fillna("not compared")
         shown["remarks"] = [
             "; ".join(text for text in (problems, note) if isinstance(text, str) and text)
             for problems, note in zip(cells["problems"], cells["note"], strict=True)
         ]
         parts.append(f"### {title_of(cells.iloc[0])}\n\n{markdown(shown)}\n")
+        if len(own := fastest.merge(cells[GROUP].drop_duplicates(), on=GROUP)):
+            parts.append(f"{AT_ITS_BEST}:\n\n{markdown(best_texts(own))}\n")
     if len(scaled := scaling_texts(runs)):
         parts.append(f"### Scaling over replicas\n\n{markdown(scaled)}\n")
     return "\n".join(parts)
+
+
+def best_texts(found: pd.DataFrame) -> pd.DataFrame:
+    """Frameworks at their best, as people read them; ``found`` is made by ``best.best``, the values are texts."""
+    return pd.DataFrame(
+        {
+            "backend and mode": found["backend"] + " " + found["mode"],
+            "than": found["baseline_backend"] + " " + found["baseline_mode"],
+            "verdict": found["verdict"],
+        }
+    )
 
 
 def resources(run: pd.Series) -> str:

@@ -11,10 +11,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from results.advice import advice
-from results.metrics import FIRST_STEP, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
+from results.best import best
+from results.metrics import FIRST_STEP, PAID_BACK, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
 from results.scaling import scaling_texts
+from results.statistics import GROUP
 from results.store import Store
-from results.tables import COMPARISON, IDENTITY, NARROW, exclusions, experiments_table, summary_table, title_of
+from results.tables import (
+    AT_ITS_BEST,
+    COMPARISON,
+    IDENTITY,
+    NARROW,
+    best_texts,
+    exclusions,
+    experiments_table,
+    summary_table,
+    title_of,
+)
 
 
 def print_session(store: Store, session: str, baseline: tuple[str, str], console: Console) -> None:
@@ -23,9 +35,12 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
     runs = every[every["excluded"] == ""]
     if runs.empty:
         return
-    summary = summary_table(runs, store.windows(session), baseline)
+    windows = store.windows(session)
+    summary, fastest = summary_table(runs, windows, baseline), best(runs, windows, baseline)
     for _, cells in summary.groupby(COMPARISON, sort=False, dropna=False):
         _print_cells(cells, console)
+        _print_best(fastest.merge(cells[GROUP].drop_duplicates(), on=GROUP), console)
+        _print_paid_back(cells, console)
         console.print()
     _print_scaling(runs, console)
     console.print(
@@ -63,6 +78,30 @@ def _print_cells(cells: pd.DataFrame, console: Console) -> None:
         for remark in (cell.problems, cell.note):
             if isinstance(remark, str) and remark:
                 console.print(f"{cell.backend} {cell.mode}: {remark}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_best(found: pd.DataFrame, console: Console) -> None:
+    """Print a line per framework but the baseline's, each at its best."""
+    for than, own in best_texts(found).groupby("than", sort=False):
+        lines = own[["backend and mode", "verdict"]].itertuples(index=False, name=None)
+        _print_block(f"{AT_ITS_BEST}, than {than}:", list(lines), console)
+
+
+def _print_paid_back(cells: pd.DataFrame, console: Console) -> None:
+    """Print after how long each mode that does not start cheapest has paid back its compilation."""
+    own = cells[cells[PAID_BACK.column].fillna("-") != "-"]
+    texts = own[PAID_BACK.column] + ", against " + own["cheapest"]
+    lines = zip(own["backend"] + " " + own["mode"], texts, strict=True)
+    _print_block("Compilation paid back, against the mode that starts cheapest, after:", list(lines), console)
+
+
+def _print_block(heading: str, lines: list[tuple[str, str]], console: Console) -> None:
+    """Print a heading and, below it, names and what is said of them; nothing if there are none."""
+    if lines:
+        width = max(len(name) for name, _ in lines)
+        console.print(heading, markup=False, highlight=False)
+        for name, text in lines:
+            console.print(f"  {name:{width}}  {text}", markup=False, highlight=False)
 
 
 def _print_scaling(runs: pd.DataFrame, console: Console) -> None:

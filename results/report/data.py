@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from results import metrics
+from results.best import best_all
+from results.payback import paid_back
 from results.report.charts import CHARTS, ROW_HEIGHT, Chart, panels_of, specification
 from results.report.panels import Results
 from results.report.rows import chart_tables
@@ -26,7 +28,7 @@ TEXT_COLUMNS = ("experiment", "sweep_point", "device", "backend", "mode")
 def page_data(results: Results, baseline: tuple[str, str]) -> dict[str, Any]:
     """Everything that the script needs, as plain JSON values without NaN; ``baseline`` is the reader's first one."""
     tables = chart_tables(results)
-    ratios = _ratios(results, baseline)
+    ratios, bests = _ratios(results, baseline), _bests(results)
     rows = _rows(results, tables["intervals"])
     rows_of: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
@@ -38,6 +40,7 @@ def page_data(results: Results, baseline: tuple[str, str]) -> dict[str, Any]:
         {
             "label": label,
             **_panel(rows_of[panel], ratios.get(panel, {})),
+            "best": bests.get(panel, {}),
             "charts": [name for name, among in shown.items() if panel in among],
             "tables": {name: part[panel] for name, part in parts.items()},
         }
@@ -99,6 +102,8 @@ def _columns() -> Iterator[tuple[str, str, bool]]:
         yield metric.column, metric.heading, True
         if metric is metrics.THROUGHPUT:
             yield "ratio", "times the baseline", True
+        if metric is metrics.FIRST_STEP:
+            yield metrics.PAID_BACK.column, metrics.PAID_BACK.heading, True
     yield "work", "equal work", False
     yield "status", "status", False
 
@@ -110,6 +115,8 @@ def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
     """A row per cell, over all its runs: texts, and pairs of number and text."""
     runs = results.runs
     figures = _figures(runs[runs["status"] == "ok"], intervals)
+    for key, pair in _paid_back(results).items():
+        figures[key][metrics.PAID_BACK.column] = pair
     of_cell: dict[tuple[int, str], list[Any]] = {}
     run: Any
     for run in runs[[*CELL, "status", "equal_work", "failed_rung"]].itertuples(index=False):
@@ -117,7 +124,8 @@ def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             **{name: str(run[name]) for name in TEXT_COLUMNS},
-            **figures.get((run["panel"], run["cell"]), NO_FIGURES),
+            **NO_FIGURES,
+            **figures.get((run["panel"], run["cell"]), {}),
             "panel": run["panel"],
             "cell": run["cell"],
             "work": _work(of_cell[run["panel"], run["cell"]]),
@@ -127,7 +135,7 @@ def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-NO_FIGURES = {metric.column: [None, metric.written(None)] for metric in metrics.METRICS}
+NO_FIGURES = {metric.column: [None, metric.written(None)] for metric in (*metrics.METRICS, metrics.PAID_BACK)}
 
 
 def _figures(ok: pd.DataFrame, intervals: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, list[Any]]]:
@@ -156,6 +164,16 @@ def _first_step(ok: pd.DataFrame) -> list[Any]:
         return [seconds.median(), metric.written(seconds.median())]
     warm = seconds[~cold].median()
     return [warm, f"{metric.written(warm)} (with a cold cache {metric.written(seconds[cold].median())})"]
+
+
+def _paid_back(results: Results) -> dict[tuple[int, str], list[Any]]:
+    """By panel and cell: after how many epochs compilation is paid back, as a number and as a text."""
+    found = paid_back(results.runs, results.windows).merge(results.runs[["panel", *GROUP]].drop_duplicates(), on=GROUP)
+    columns = found[["panel", "backend", "mode", "epochs", metrics.PAID_BACK.column]]
+    return {
+        (panel, f"{backend} {mode}"): [epochs, text]
+        for panel, backend, mode, epochs, text in columns.itertuples(index=False, name=None)
+    }
 
 
 def _statuses(runs: list[Any]) -> str:
@@ -202,6 +220,23 @@ def _ratio_entry(cell: str, against: str, ratio: Ratio, note: str) -> dict[str, 
         sentence += f"; same losses within rounding{settings}."
     text = f"{_times(ratio.value)}x{interval}"
     return {"ratio": _finite(ratio.value), "text": text, "sentence": sentence, "sure": sure}
+
+
+def _bests(results: Results) -> dict[int, dict[str, list[dict[str, Any]]]]:
+    """By panel and backend of the baseline: sentences about the other backends, each at its best."""
+    found = best_all(results.runs, results.windows).merge(results.runs[["panel", *GROUP]].drop_duplicates(), on=GROUP)
+    sentences: dict[int, dict[str, list[dict[str, Any]]]] = {}
+    row: Any
+    for row in found.itertuples():
+        entry = _ratio_entry(
+            f"{row.backend} at its best ({row.mode})",
+            f"{row.baseline_backend} at its best ({row.baseline_mode})",
+            Ratio(row.ratio, row.low, row.high),
+            "",
+        )
+        told = {"sentence": entry["sentence"], "sure": entry["sure"]}
+        sentences.setdefault(row.panel, {}).setdefault(row.baseline_backend, []).append(told)
+    return sentences
 
 
 def _times(ratio: float) -> str:

@@ -36,6 +36,12 @@ function against(panel) {
   return ratios[state.baseline] ?? ratios[Object.keys(ratios)[0]] ?? {};
 }
 
+function bestAgainst(panel) {
+  const { best, cells } = data.panels[panel];
+  const backend = cells.find(({ cell }) => cell === state.baseline)?.backend;
+  return best[backend] ?? Object.values(best)[0] ?? [];
+}
+
 function element(name, text, attributes = {}) {
   const made = document.createElement(name);
   made.textContent = text;
@@ -46,7 +52,7 @@ function element(name, text, attributes = {}) {
 function writeSentences() {
   const blocks = data.panels.flatMap((panel, number) => {
     const list = element("ul", "", { class: "sentences" });
-    for (const found of Object.values(against(number))) {
+    for (const found of [...bestAgainst(number), ...Object.values(against(number))]) {
       if (found.sentence) list.append(element("li", found.sentence, { class: found.sure ? "sure" : "unsure" }));
     }
     for (const sentence of panel.left_out) list.append(element("li", sentence, { class: "bad" }));

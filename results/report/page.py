@@ -44,7 +44,7 @@ def render(results: Results, baseline: tuple[str, str] = BASELINE) -> str:
         f"{_count(len(sessions), 'session')}: {', '.join(sessions[:5])}; {runs['machine'].iloc[0].get('cpu', '')}",
         advice=advice(runs),
         scaling=scaling_texts(runs),
-        metrics=metrics.METRICS,
+        metrics=[*metrics.METRICS, metrics.PAID_BACK],
         problems=list(problems(bad.head(MOST_PROBLEMS), results.folder)),
         missing=missing(runs),
         excluded=exclusions(results.excluded),

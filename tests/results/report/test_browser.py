@@ -56,6 +56,19 @@ def test_outcome_says_which_is_faster_and_how_sure_that_is(page: Page) -> None:
     assert "pytorch cheat: left out of every ratio; equal work: no: loss curve; runs: 3 not-equivalent" in text
 
 
+def test_outcome_compares_frameworks_at_their_best_with_the_chosen_baselines(page: Page) -> None:
+    best = re.compile(r"jax at its best \(scan\) trains (\S+)x as many samples/s as (\w+) at its best \((.*?)\) \(")
+    found = best.search(page.locator("#sentences").inner_text())
+    assert found
+    assert 2.9 < float(found[1]) < 3.1
+    assert found[2] == "pytorch"
+    choose(page, "baseline", "mindspore graph")
+    found = best.search(page.locator("#sentences").inner_text())
+    assert found
+    assert 2.75 < float(found[1]) < 2.95
+    assert found.groups()[1:] == ("mindspore", "graph")
+
+
 def test_every_chart_of_the_open_comparison_is_drawn(page: Page) -> None:
     drawn = [chart.name for chart in CHARTS if chart.name != "scaling"]
     assert [figure.get_attribute("id") for figure in page.locator("#charts figure").all()] == [

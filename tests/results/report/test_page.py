@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from results import report
+from results.best import best
 from results.metrics import METRICS
 from results.report.page import render
 from results.statistics import compare
@@ -89,6 +90,24 @@ def test_the_ratios_are_those_of_the_verdicts(tmp_path: Path) -> None:
         assert found[f"{row['backend']} {row['mode']}"]["ratio"] == pytest.approx(row["ratio"])
     assert len(data["panels"][0]["ratios"]) == len(CELLS), "any cell can be the baseline"
     assert next(column["key"] for column in data["columns"] if column["number"]) == METRICS[0].column
+
+
+def test_every_framework_can_be_the_baseline_of_frameworks_at_their_best(tmp_path: Path) -> None:
+    store = fill(tmp_path, experiments=1)
+    found = data_of(page_of(store))["panels"][0]["best"]
+    assert {backend: len(sentences) for backend, sentences in found.items()} == {"jax": 2, "mindspore": 2, "pytorch": 2}
+    row = best(store.runs(), store.windows()).set_index("backend").loc["jax"]
+    jax = found["pytorch"][0]
+    assert jax["sure"]
+    assert jax["sentence"].startswith(
+        f"jax at its best (scan) trains {row['ratio']:.2f}x as many samples/s as pytorch at"
+    )
+
+
+def test_the_table_tells_when_compilation_is_paid_back(tmp_path: Path) -> None:
+    data = data_of(page_of(fill(tmp_path, experiments=1)))
+    assert "paid back after" in [column["title"] for column in data["columns"]]
+    assert {row["cell"]: row["paid_back"] for row in data["rows"]}["pytorch eager"] == [None, "-"]
 
 
 def test_each_comparison_has_the_rows_of_its_own_runs_in_five_digits(tmp_path: Path) -> None:

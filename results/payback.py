@@ -1,0 +1,104 @@
+"""After how many epochs a mode has paid back its compilation, against the mode of its framework that starts cheapest.
+
+What a training cost once is all that is not steady work: C = T - N E / r, with the seconds T of its E epochs of N
+samples, the first step among them, and the steady throughput r. A mode m that is faster than the cheapest one e has
+paid back what it costs more after (C_m - C_e) / (N / r_e - N / r_m) epochs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from results.metrics import PAID_BACK, THROUGHPUT
+from results.statistics import GROUP, groups, ratio
+
+PAYBACK = [*GROUP, "backend", "mode", "cheapest", "epochs", "epochs_warm", PAID_BACK.column]
+"""Columns of what is paid back when."""
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Of a cell: what training costs once, in seconds, and the samples of an epoch."""
+
+    cold: float
+    """Where the compiler had nothing kept, or keeps nothing."""
+    warm: float
+    """Where it had; NaN if it keeps nothing, or if that was not measured."""
+    samples: float
+
+
+def paid_back(runs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
+    """Say after how many epochs every cell has paid back its compilation; what counts is as in ``statistics.compare``.
+
+    ``runs`` and ``windows`` are the tables of the store. Returns the columns of ``PAYBACK``, a row per cell:
+    ``cheapest`` is the mode that it is compared with, the one with the lowest cost in a cold run; ``epochs`` are those
+    of a cold run, rounded up, infinite for a mode that is not faster, ``epochs_warm`` of one whose compiler had kept
+    its work, NaN where that cannot be told; ``paid_back`` is the same as people read it.
+    """
+    costs = _costs(runs, windows)
+    rows: list[tuple[Any, ...]] = []
+    for group in groups(runs, windows):
+        logs = dict(zip(group.cells, group.logs, strict=True))
+        for backend in dict.fromkeys(backend for backend, _ in logs):
+            own = {mode: costs[*group.key, backend, mode] for name, mode in logs if name == backend}
+            cheapest = _cheapest(own)
+            for mode, cost in own.items():
+                found = _against(cost, logs[backend, mode], own[cheapest], logs[backend, cheapest])
+                text = "-" if mode == cheapest else _text(*found)
+                rows.append((*group.key, backend, mode, cheapest, *found, text))
+    return pd.DataFrame(rows, columns=PAYBACK)
+
+
+def _cheapest(costs: dict[str, _Costs]) -> str:
+    """The mode with the lowest cold cost; one whose cost is not known only if none is."""
+    return min(costs, key=lambda mode: (math.isnan(costs[mode].cold), costs[mode].cold))
+
+
+def _against(
+    cost: _Costs, logs: NDArray[np.float64], base: _Costs, base_logs: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Epochs until a cell has paid back what it costs more than another one, cold and warm.
+
+    The logs are of the throughput, ``[rounds, turns]``. Infinite where the cell is not faster, NaN where that cannot be
+    told.
+    """
+    found = ratio(logs - base_logs)
+    if found.low <= 1 <= found.high:
+        return math.nan, math.nan
+    saved = base.samples / ratio(base_logs).value * (1 - 1 / found.value)  # seconds in each epoch
+    base_warm = base.cold if math.isnan(base.warm) else base.warm
+    return _epochs(cost.cold - base.cold, saved), _epochs(cost.warm - base_warm, saved)
+
+
+def _epochs(more: float, saved: float) -> float:
+    """In how many epochs so many seconds are paid back by those that each epoch saves; none if nothing is owed."""
+    if saved <= 0:
+        return math.inf
+    return math.nan if math.isnan(more / saved) else max(0.0, math.ceil(more / saved))
+
+
+def _text(cold: float, warm: float) -> str:
+    if math.isinf(cold):
+        return "never"
+    if math.isnan(cold):
+        return "cannot tell"
+    return f"{cold:,.0f} epoch{'' if cold == 1 else 's'}" + ("" if math.isnan(warm) else f" ({warm:,.0f} warm)")
+
+
+def _costs(runs: pd.DataFrame, windows: pd.DataFrame) -> dict[tuple[Any, ...], _Costs]:
+    """The costs of each cell: the key of its comparison, backend and mode."""
+    training = windows[windows["kind"] == "training"].groupby("run")[["samples", "seconds"]].sum().astype(float)
+    good = runs[(runs["status"] == "ok") & runs["equal_work"].eq(True)].join(training, on="run")
+    rate, samples, seconds = (good[name].astype(float) for name in (THROUGHPUT.column, "samples", "seconds"))
+    good = good.assign(cost=seconds - samples / rate, per_epoch=samples / good["epochs"].astype(float))
+    found = {}
+    for key, own in good.groupby([*GROUP, "backend", "mode"], sort=False):
+        warm = own["compiler_cache"] == "warm"
+        found[key] = _Costs(own["cost"][~warm].median(), own["cost"][warm].median(), own["per_epoch"].median())
+    return found
