@@ -179,7 +179,7 @@ def test_a_signal_waits_for_the_end_of_what_belongs_together(results: Path) -> N
 
 
 PLACE = resume.Place("digits-mlp", "", "jax", "jit", 3, 1)
-CONTENT = resume.Content("experiment", "data", "backend", "cpu", "float32", "")
+CONTENT = resume.Content("experiment", "data", "backend", "cpu", "float32", "", False)
 ENVIRONMENT: dict[str, Any] = {"installed": "jax 1", "machine": {"cpu": "this", "host": "a"}, "measured": {"turns": 20}}
 OTHER: dict[str, Any] = {"experiment": "x", "point": "p", "backend": "x", "mode": "x", "threads": 2, "round": 2}
 
@@ -188,11 +188,13 @@ def test_the_key_changes_with_everything_that_figures_depend_on() -> None:
     keys = [resume.key(PLACE, CONTENT, **ENVIRONMENT)]
     keys += [resume.key(replace(PLACE, **{name: value}), CONTENT, **ENVIRONMENT) for name, value in OTHER.items()]
     for name in ("experiment", "data", "backend", "device", "precision", "start"):
-        keys.append(resume.key(PLACE, replace(CONTENT, **{name: "other"}), **ENVIRONMENT))
+        other: dict[str, Any] = {name: "other"}
+        keys.append(resume.key(PLACE, replace(CONTENT, **other), **ENVIRONMENT))
+    keys.append(resume.key(PLACE, replace(CONTENT, stock=True), **ENVIRONMENT))
     keys.append(resume.key(PLACE, CONTENT, **{**ENVIRONMENT, "installed": "jax 2"}))
     keys.append(resume.key(PLACE, CONTENT, **{**ENVIRONMENT, "machine": {"cpu": "other", "host": "a"}}))
     keys.append(resume.key(PLACE, CONTENT, **{**ENVIRONMENT, "measured": {"turns": 21}}))
-    assert len(set(keys)) == len(keys) == 16
+    assert len(set(keys)) == len(keys) == 17
 
 
 def test_the_key_is_the_same_on_the_same_machine_under_another_name() -> None:
