@@ -96,6 +96,7 @@ class MindSpore(Backend):
             raise Unavailable("MindSpore computes in float32 on the CPU")
         self.mode = job.mode
         self.input = job.input
+        self.stock = job.stock
         if not job.stock and any(isinstance(layer, Conv2d) for layer in job.model.layers):
             # On AVX-512, MindSpore asks oneDNN for layouts that leave every convolution to its reference loops, ten
             # times slower and more. oneDNN reads this at its first use.
@@ -138,7 +139,10 @@ class MindSpore(Backend):
         """Return the data set as two tensors, or as samples for the loader."""
         # The arrays may be mapped and read-only: these copies are ours alone.
         features, labels = np.array(features), np.array(labels)
-        return _Samples(features, labels) if self.input == "loader" else (Tensor(features), Tensor(labels))
+        if self.input == "loader":
+            return _Samples(features, labels)
+        # A large copy of NumPy's has huge pages, in which gathering is faster; Tensor() would copy it once more.
+        return Tensor(features) if self.stock else Tensor.from_numpy(features), Tensor(labels)
 
     def train(self, data: Any, batches: NDArray[np.int64]) -> Any:
         """Return one tensor of losses (graph), or a list of scalar tensors (pynative)."""

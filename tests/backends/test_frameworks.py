@@ -118,7 +118,33 @@ def test_stock_mindspore_does_the_same_work_without_what_lockstep_sets(
     np.testing.assert_allclose(losses, judged(convolutions).losses.values[:STEPS], rtol=1e-4)
 
 
-def test_stock_pytorch_does_the_same_work(ready_worker: ReadyWorker, convolutions: Files) -> None:
-    with ready_worker("pytorch", "eager", PROCESSORS[-1:], convolutions, stock=True) as process:
+@pytest.mark.parametrize(("name", "mode"), [("pytorch", "eager"), ("jax", "scan")])
+def test_the_others_do_the_same_work_when_they_are_stock(
+    ready_worker: ReadyWorker, convolutions: Files, name: str, mode: str
+) -> None:
+    with ready_worker(name, mode, PROCESSORS[-1:], convolutions, stock=True) as process:
         (losses,) = process.ask("train", start=0, steps=STEPS).arrays
     np.testing.assert_allclose(losses, judged(convolutions).losses.values[:STEPS], rtol=1e-4)
+
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text(), reason="huge pages are not for who asks only"
+)
+@pytest.mark.parametrize(("stock", "found"), [(False, True), (True, False)], ids=["tuned", "stock"])
+@pytest.mark.parametrize("name", ["pytorch", "mindspore", "jax"])
+def test_large_data_has_huge_pages_in_every_framework_unless_it_is_stock(
+    ready_worker: ReadyWorker, tmp_path: Path, name: str, stock: bool, found: bool
+) -> None:
+    arrays = {"features": np.ones((1 << 21, 7), np.float32), "labels": np.zeros(1 << 21, np.int32)}
+    paths = {part: str(tmp_path / f"{part}.npy") for part in arrays}
+    for part, values in arrays.items():
+        np.save(paths[part], values)
+    mode = next(iter(environments.find(name).modes))
+    with ready_worker(name, mode, PROCESSORS[-1:], stock=stock) as process:
+        process.ask("put", name="train", chunk=1 << 21, **paths)
+        process.ask("train", start=0, steps=1)  # by then it is where it stays
+        size = Path(f"/proc/{process.pid}/smaps_rollup").read_text().split("AnonHugePages:")[1].split()[0]
+    assert (int(size) * 1024 > arrays["features"].nbytes / 2) is found
