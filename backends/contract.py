@@ -149,6 +149,9 @@ class Job:
     its samples, and the gradients are averaged so that the step is that of the whole batch on one device, also where
     the parts are not of the same size. ``synchronize`` returns the losses of whole batches. Replicas that are processes
     (``launcher``) are all asked for the same, and any of them may be the one that answers."""
+    stock: bool = False
+    """Whether to train without the tuning that lockstep's backends set and an ordinary user of the framework does not
+    have (benchmarks/TUNING.md). A backend without such tuning has nothing to do."""
 
 
 class Unavailable(Exception):

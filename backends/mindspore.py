@@ -83,6 +83,7 @@ class MindSpore(Backend):
             "input": "mindspore.dataset GeneratorDataset" if self.input == "loader" else "resident",
             "replicas": communication.get_group_size() if self.replicas > 1 else 1,
             "onednn_cpu_isa": _onednn_cpu_isa(),
+            "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
             "launch_blocking": self.launch_blocking,
             "compiled": self._compiled_parts(),
         }
@@ -103,7 +104,8 @@ class MindSpore(Backend):
             raise Unavailable("MindSpore computes in float32 on the CPU")
         self.mode = job.mode
         self.input = job.input
-        if any(isinstance(layer, Conv2d) for layer in job.model.layers):
+        self.stock = job.stock
+        if not job.stock and any(isinstance(layer, Conv2d) for layer in job.model.layers):
             # On AVX-512, MindSpore asks oneDNN for layouts that leave every convolution to its reference loops, ten
             # times slower and more. oneDNN reads this at its first use.
             os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
@@ -113,12 +115,13 @@ class MindSpore(Backend):
             self._join()
         # By default the pool has a thread for every CPU of the machine, whatever the affinity mask says.
         pool = processors = len(os.sched_getaffinity(0))
-        self.launch_blocking = job.mode == "pynative" and processors <= FEW_PROCESSORS
+        tuned = job.mode == "pynative" and not job.stock
+        self.launch_blocking = tuned and processors <= FEW_PROCESSORS
         if self.launch_blocking:
             # The threads of its pipeline spin while they wait, which takes the processors from the kernels: Python
             # launches these itself then, and waits.
             ms.runtime.launch_blocking()
-        elif job.mode == "pynative":
+        elif tuned:
             pool = processors - 2  # Python and its pipeline keep two busy: a larger pool makes small models slower
         ms.device_context.cpu.op_tuning.threads_num(pool)
 
@@ -144,7 +147,10 @@ class MindSpore(Backend):
         """Return the data set as two tensors, or as samples for the loader."""
         # The arrays may be mapped and read-only: these copies are ours alone.
         features, labels = np.array(features), np.array(labels)
-        return _Samples(features, labels) if self.input == "loader" else (Tensor(features), Tensor(labels))
+        if self.input == "loader":
+            return _Samples(features, labels)
+        # A large copy of NumPy's has huge pages, in which gathering is faster; Tensor() would copy it once more.
+        return Tensor(features) if self.stock else Tensor.from_numpy(features), Tensor(labels)
 
     def train(self, data: Any, batches: NDArray[np.int64]) -> Any:
         """Return one tensor of losses (graph), or a list of scalar tensors (pynative)."""

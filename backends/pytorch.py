@@ -50,6 +50,7 @@ class PyTorch(Backend):
         torch.backends.cudnn.allow_tf32 = job.precision == "tf32"
         self.mode = job.mode
         self.input = job.input
+        self.stock = job.stock
         self.replicas = job.replicas
         if job.replicas > 1:
             # torchrun has put into the environment who is who. NCCL is for GPUs, and Gloo for CPUs.
@@ -131,7 +132,8 @@ class PyTorch(Backend):
         if not label_tensor.is_floating_point():
             label_tensor = label_tensor.long()
         # A copy of NumPy's has huge pages where it is large: gathering a batch of pictures takes a tenth less time.
-        feature_tensor = torch.from_numpy(np.array(features)).to(device)
+        feature_tensor = torch.tensor(features) if self.stock else torch.from_numpy(np.array(features))
+        feature_tensor = feature_tensor.to(device)
         if features.ndim == 4:
             feature_tensor = feature_tensor.contiguous(memory_format=self.layout)
         if self.mode == "step" and device.type == "cuda":

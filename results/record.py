@@ -204,6 +204,8 @@ class Run:
     """Most bytes that the framework's allocator had handed out on a GPU at any time, its reserves not counted."""
     replicas: int = 1
     """Of the model, which shared the work of every batch."""
+    stock: bool = False
+    """Whether it ran without the tuning that an ordinary user does not have."""
     threads_asked: int | None = None
     precision_asked: str = ""
     threads: int | None = None

@@ -49,7 +49,8 @@ def scaling_texts(runs: pd.DataFrame) -> pd.DataFrame:
     """The same as people read it, with the efficiency; the values are texts."""
     rows = [
         {
-            "experiment": f"{row['label']} on {row['device']}, {row['threads_asked']} threads",
+            "experiment": f"{row['label']} on {row['device']}, {row['threads_asked']} threads"
+            + (", stock" if row["stock"] else ""),
             "backend and mode": f"{row['backend']} {row['mode']}",
             "replicas": str(row["replicas"]),
             "speed-up over one": _written(row, 1, ".2f", "x"),

@@ -100,8 +100,11 @@ def _quantile(degrees_of_freedom: int) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees_of_freedom))
 
 
-GROUP = ["experiment", "experiment_hash", "device", "threads_asked", "precision_asked", "replicas", "node"]
+GROUP = ["experiment", "experiment_hash", "device", "threads_asked", "precision_asked", "replicas", "stock", "node"]
 """What cells have to have in common to be compared; machines of a cluster are never mixed."""
+
+_OLDER: dict[str, Any] = {"node": "", "replicas": 1, "stock": False}
+"""What was recorded before these were columns ran on one machine, trained one replica, and was tuned."""
 
 COMPARED = [
     *(*GROUP, "backend", "mode", "baseline_backend", "baseline_mode", "rounds"),
@@ -177,8 +180,7 @@ class Group:
 
 def groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[Group]:
     """The windows that count, by comparison; a round is one of a session, and of workers that took turns."""
-    # What was recorded before these were columns ran on one machine, and trained one replica.
-    runs = runs.assign(**{name: value for name, value in (("node", ""), ("replicas", 1)) if name not in runs})
+    runs = runs.assign(**{name: value for name, value in _OLDER.items() if name not in runs})
     # A few columns are cut faster than all.
     columns = ["run", "session", "round", "comparison", *GROUP, "backend", "mode", "precision", "threads"]
     counting = runs.loc[(runs["status"] == "ok") & runs["equal_work"].eq(True), columns]

@@ -33,7 +33,7 @@ NARROW = (TEST_ACCURACY, THROUGHPUT)
 CELL = [*GROUP, "backend", "mode"]
 """What makes two runs repetitions of each other."""
 
-COMPARISON = ["label", "device", "threads_asked", "replicas", "node"]
+COMPARISON = ["label", "device", "threads_asked", "replicas", "stock", "node"]
 """Columns of the summary that tell its comparisons apart."""
 
 AT_ITS_BEST = "Each at its best, mode chosen on other rounds"
@@ -125,9 +125,14 @@ def best_texts(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def resources(run: pd.Series) -> str:
-    """Threads, and replicas where there are several, of a run or of a row of the summary."""
+    """Threads, replicas where there are several, and whether it is stock, of a run or of a row of the summary."""
     replicas = f", {run['replicas']} replicas" if run["replicas"] > 1 else ""
-    return f"{run['threads_asked']} threads{replicas}"
+    return f"{run['threads_asked']} threads{replicas}{', stock' if run['stock'] else ''}"
+
+
+def told_stock(runs: pd.DataFrame) -> pd.DataFrame:
+    """The same runs with the word in the column ``stock``, or nothing where they are tuned."""
+    return runs.assign(stock=runs["stock"].map({True: "stock", False: ""}))
 
 
 def markdown(table: pd.DataFrame) -> str:

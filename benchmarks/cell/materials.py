@@ -105,7 +105,7 @@ class Materials:
         """The optimizer as the backends get it."""
         return contract.SGD(**self.experiment.sgd.model_dump())
 
-    def job(self, mode: str, precision: contract.Precision = "float32") -> contract.Job:
+    def job(self, mode: str, precision: contract.Precision = "float32", stock: bool = False) -> contract.Job:
         """What a backend is asked to train, less the parameters, whose file it gets."""
         experiment = self.experiment
         return contract.Job(
@@ -116,6 +116,7 @@ class Materials:
             input=experiment.input,
             precision=precision,
             replicas=experiment.replicas,
+            stock=stock,
         )
 
     @property

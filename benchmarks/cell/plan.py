@@ -12,7 +12,7 @@ from benchmarks.cell.materials import Materials
 
 @dataclass(frozen=True)
 class Cell:
-    """One (experiment, backend, mode, device, threads) of the plan; the seed is the experiment's."""
+    """One (experiment, backend, mode, device, threads, precision, stock) of the plan; the experiment has the seed."""
 
     materials: Materials
     backend: BackendFile
@@ -20,6 +20,8 @@ class Cell:
     device: str
     threads: int
     precision: Precision
+    stock: bool = False
+    """Whether it runs without the tuning that an ordinary user does not have."""
 
     @property
     def label(self) -> str:

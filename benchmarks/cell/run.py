@@ -142,7 +142,7 @@ class CellRun:
         batch_size = self.cell.materials.experiment.batch_size
         self._conversation = Conversation(worker, self.record, batch_size, self._session_start)
         self._evaluation = Evaluation(self._conversation, self.cell.materials, self.record)
-        self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps)
+        self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps, bind=not self.cell.stock)
         self._alive = True
 
     @_ends_on_failure
@@ -280,7 +280,7 @@ class CellRun:
             self.record.device = job["device"]
             self._conversation.ask("load", "load", job=job, parameters=parameters)
 
-        job = materials.job(cell.mode, cell.precision)
+        job = materials.job(cell.mode, cell.precision, cell.stock)
         load(ask, cell.backend.candidates(cell.device), job, materials.parameters)
 
     def _describe(self) -> None:

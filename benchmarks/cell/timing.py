@@ -49,9 +49,13 @@ IDLE_CHECK = 0.05
 class TimedWindows:
     """The windows of one worker."""
 
-    def __init__(self, conversation: Conversation, full_steps: int) -> None:
-        """Take windows of full batches, of which an epoch has ``full_steps``."""
+    def __init__(self, conversation: Conversation, full_steps: int, bind: bool = True) -> None:
+        """Take windows of full batches, of which an epoch has ``full_steps``.
+
+        Unless ``bind``, threads run where the system puts them among the processors of the worker.
+        """
         self._conversation = conversation
+        self._bind = bind
         self.call_steps = min(LONGEST_CALL, full_steps)
         self.calls = 1
         self.seconds: list[float] = []
@@ -74,9 +78,10 @@ class TimedWindows:
         self._sized()  # after a single epoch, which begins with a window of one step, this length is new
         seconds = self._long_enough()
         self.allowed = self._allowed()
-        self.bound_threads = sum(
-            bind_busiest(pid, own, processors) for (pid, processors), own in zip(places, before, strict=True)
-        )
+        if self._bind:
+            self.bound_threads = sum(
+                bind_busiest(pid, own, processors) for (pid, processors), own in zip(places, before, strict=True)
+            )
         # Again: what looked long enough may have been a pause of the machine, and the windows would be far too short.
         with self._unbound_after(max(SLOWED * seconds, 1.0)):
             seconds = self._long_enough()

@@ -120,6 +120,7 @@ class Ledger:
             epochs=variant.experiment.epochs,
             threads_asked=variant.point.threads or selection.threads or self._default_threads,
             precision_asked=selection.precision,
+            stock=selection.stock,
             command=options.command,
             weights_from=selection.start.label if selection.start else "",
             target_accuracy=options.target_accuracy,

@@ -303,7 +303,7 @@ def _died(future: Any) -> bool:
 
 
 def _estimate(store: Store, missing: Sequence[Run], machines: Machines) -> str:
-    cells = [(run.experiment_hash, run.backend, run.mode, run.threads_asked or 0) for run in missing]
+    cells = [(run.experiment_hash, run.backend, run.mode, run.threads_asked or 0, run.stock) for run in missing]
     shared = f", shared by {len(machines.nodes)} machines" if len(machines.nodes) > 1 else ""
     return estimate(store.runs(), cells) + shared
 
@@ -318,8 +318,9 @@ def _preview(request: Request, machines: Machines, interrupted: Sequence[str], s
     say(f"{workers} workers on {len(machines.nodes)} machines: {', '.join(machines.nodes)}")
     names = ", ".join(f"{backend.name} {mode}" for backend, mode in request.modes)
     runs = len(request.modes) * request.options.repeats
+    stock = ", stock" if request.selection.stock else ""
     for variant in request.variants:
-        say(f"{variant.label}: {names}; {runs} runs in {request.options.repeats} rounds, on one machine")
+        say(f"{variant.label}{stock}: {names}; {runs} runs in {request.options.repeats} rounds, on one machine")
     if interrupted:
         rows = store.runs(interrupted[0])
         there = ((rows["status"] == "ok") & (rows["excluded"] == "")).sum()

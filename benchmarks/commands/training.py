@@ -114,6 +114,10 @@ def run(
     precision: Annotated[
         Precision, typer.Option(help="Arithmetic of products; tf32 where a framework has it on its device.")
     ] = "float32",
+    stock: Annotated[
+        bool,
+        typer.Option("--stock", help="Without the tuning that an ordinary user does not have (benchmarks/TUNING.md)."),
+    ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over, where the same command would continue an interrupted session.")
     ] = False,
@@ -156,6 +160,7 @@ def run(
         device=device,
         threads=threads,
         precision=precision,
+        stock=stock,
         overrides={key: value for key, value in overrides.items() if value is not None},
         sweeps=sweep or (),
         start=_start(from_, results) if from_ else None,

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-CellKey = tuple[str, str, str, int]
-"""Hash of the experiment, backend, mode and threads."""
+CellKey = tuple[str, str, str, int, bool]
+"""Hash of the experiment, backend, mode, threads, and whether it is stock."""
 
-_CELL = ["experiment_hash", "backend", "mode", "threads_asked"]
+_CELL = ["experiment_hash", "backend", "mode", "threads_asked", "stock"]
 
 
 def estimate(earlier: pd.DataFrame, planned: Iterable[CellKey]) -> str:

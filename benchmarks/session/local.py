@@ -57,7 +57,7 @@ def prepare_cells(request: Request, interpreters: Interpreters, scratch: Path) -
         threads = threads_of(variant, selection)  # before the work of preparing
         materials = _materials(variant, selection.start, interpreters, scratch / f"materials-{number}")
         cells += [
-            Cell(materials, backend, mode, selection.device, threads, selection.precision)
+            Cell(materials, backend, mode, selection.device, threads, selection.precision, selection.stock)
             for backend, mode in request.modes
         ]
     return cells

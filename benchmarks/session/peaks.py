@@ -84,11 +84,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Contestant:
-    """A backend whose peak is measured, in its first mode; ``device`` is "cpu", "gpu" or "auto", as in a cell."""
+    """A backend whose peak is measured, in its first mode; ``device`` and ``stock`` are as in a cell."""
 
     backend: BackendFile
     device: str
     launch: Launch
+    stock: bool = False
 
     @property
     def mode(self) -> str:
@@ -215,7 +216,7 @@ def _load(worker: WorkerProcess, contestant: Contestant, size: int, files: Path)
         worker.ask("load", **arguments)
 
     sgd = SGD(learning_rate=1e-3, momentum=0.0, nesterov=False, weight_decay=0.0)
-    job = Job(_model(size), "mean-squared-error", sgd, contestant.mode)
+    job = Job(_model(size), "mean-squared-error", sgd, contestant.mode, stock=contestant.stock)
     return load(ask, contestant.backend.candidates(contestant.device), job, files / "parameters.safetensors")
 
 

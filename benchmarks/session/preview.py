@@ -34,12 +34,15 @@ def preview(request: Request, asked: str, store: Store, console: Console) -> Non
         for backend, mode in request.modes:
             keys = _keys(request, variant, data.hash, backend, mode, interpreters) if data else set()
             there += len(keys & standing)
-            to_run += [(experiment.hash, backend.name, mode, threads)] * (options.repeats - len(keys & standing))
+            to_run += [(experiment.hash, backend.name, mode, threads, request.selection.stock)] * (
+                options.repeats - len(keys & standing)
+            )
         names = ", ".join(f"{backend.name} {mode}" for backend, mode in request.modes)
         already = f", {there} of them are there already" if there else ""
         prepared = "" if data else "; its data is not prepared yet"
         runs = f"{len(request.modes) * options.repeats} runs in {options.repeats} rounds"
-        _say(console, f"{variant.label}, {threads} threads: {names}; {runs}{already}{prepared}")
+        stock = ", stock" if request.selection.stock else ""
+        _say(console, f"{variant.label}, {threads} threads{stock}: {names}; {runs}{already}{prepared}")
     for backend in {backend.name: backend for backend, _ in request.modes}.values():
         if not (interpreters.given(backend) or environments.is_ready(backend)):
             _say(console, f"{backend.name}: its environment is not made yet")
@@ -55,7 +58,13 @@ def _keys(
     selection, options = request.selection, request.options
     start = selection.asked["start"]
     content = resume.Content(
-        variant.experiment.hash, data_hash, backend.hash, selection.device, selection.precision, start
+        variant.experiment.hash,
+        data_hash,
+        backend.hash,
+        selection.device,
+        selection.precision,
+        start,
+        selection.stock,
     )
     where = (variant.path.stem, variant.point.label, backend.name, mode, threads_of(variant, selection))
     installed, described = interpreters.installed(backend), describe_machine()

@@ -34,6 +34,8 @@ class Selection:
     threads: int | None = None
     """For every framework; None is ``default_threads``."""
     precision: Precision = "float32"
+    stock: bool = False
+    """Whether to run without the tuning that an ordinary user does not have."""
     overrides: dict[str, Any] = field(default_factory=dict)
     sweeps: Sequence[str] = ()
     """Each as "key=value,value"."""

@@ -53,15 +53,17 @@ class Content:
     precision: str
     start: str
     """Of the weights to start from; empty if they are drawn, which is the experiment's own."""
+    stock: bool
 
 
 def key(place: Place, content: Content, installed: str, machine: dict[str, Any], measured: dict[str, Any]) -> str:
     """SHA-256 of all that is known of a run before it begins, and that its figures depend on.
 
     That is its place in the plan (with mode, threads and round), the hashes of the experiment (with its seed), the data
-    and the backend's file, device and precision, the versions of the interpreter and of every package where it runs
-    (``installed``), the machine without its name, and ``measured``, the options that say what is measured. Effective
-    settings follow from these. Time-out, budget and baseline do not enter: they change no figure of a run.
+    and the backend's file, device and precision, whether it is stock, the versions of the interpreter and of every
+    package where it runs (``installed``), the machine without its name, and ``measured``, the options that say what is
+    measured. Effective settings follow from these. Time-out, budget and baseline do not enter: they change no figure of
+    a run.
     """
     here = {name: value for name, value in machine.items() if name != "host"}
     values = [asdict(place), asdict(content), installed, here, measured]
@@ -84,7 +86,7 @@ class Keys:
             return ""
         experiment, data = cell.materials.experiment.hash, cell.materials.data.hash
         start = cell.materials.start.hash if cell.materials.start else ""
-        content = Content(experiment, data, cell.backend.hash, cell.device, cell.precision, start)
+        content = Content(experiment, data, cell.backend.hash, cell.device, cell.precision, start, cell.stock)
         return key(place(cell, round_), content, installed, self.machine, self.measured)
 
 

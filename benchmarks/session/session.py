@@ -84,7 +84,7 @@ class Session:
         """
         self.progress.plan([record for _, records in self._plan for record in records])
         cells = [
-            (record.experiment_hash, record.backend, record.mode, record.threads_asked or 0)
+            (record.experiment_hash, record.backend, record.mode, record.threads_asked or 0, record.stock)
             for _, records in self._plan
             for record in records
         ]
@@ -186,10 +186,10 @@ class Session:
             with suppress(EnvironmentFailed):  # its runs will tell
                 python = self._interpreters.path(cell.backend)
                 folder = self._scratch / f"peak-{threads}-{name}"
-                environment = worker_environment(threads)
+                environment = worker_environment(threads, cell.stock)
                 log = self._store.folder / "logs" / f"{self.name}-peak-{threads}-{name}.log"
                 launch = Launch(python, folder, log, environment, self._processors[threads], self._options.timeout)
-                contestants.append(Contestant(cell.backend, cell.device, launch))
+                contestants.append(Contestant(cell.backend, cell.device, launch, cell.stock))
         peaks = product_peaks(contestants, self._scratch / f"peak-{threads}")
         self._limits[threads] = Limits(tuple(peaks), copy_bandwidth(threads))
 
@@ -264,7 +264,7 @@ class Session:
         # process of a cell finds it empty, those of later rounds find what the first one left.
         cache = self._scratch / f"cache-{record.experiment_hash[:16]}-{threads}-{record.backend}-{record.mode}"
         cache.mkdir(exist_ok=True)
-        environment = {**worker_environment(threads), "TMPDIR": str(cache)}
+        environment = {**worker_environment(threads, run.cell.stock), "TMPDIR": str(cache)}
         folder = self._scratch / record.run
         record.resume_key = self._keys.of(run.cell, record.round)
         with shielded():
@@ -304,6 +304,7 @@ class Session:
                     threads_asked=cell.threads,
                     precision_asked=cell.precision,
                     replicas=experiment.replicas,
+                    stock=cell.stock,
                     sweep_point=materials.point,
                     target_accuracy=self._options.target_accuracy,
                     machine=self._machine,

@@ -14,12 +14,12 @@ By default that depends on what a process happened to allocate before. 32 MiB is
 """
 
 
-def worker_environment(threads: int) -> dict[str, str]:
+def worker_environment(threads: int, stock: bool = False) -> dict[str, str]:
     """The environment variables of a worker: the user's own, less Python's, with one number of threads for all.
 
-    Freed memory stays in every process, too, unless the user has set the allocator otherwise.
+    Freed memory stays in every process, too, unless the user has set the allocator otherwise, or wants it ``stock``.
     """
     kept = {
         name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     }
-    return {**KEEP_FREED_MEMORY, **kept, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    return {**({} if stock else KEEP_FREED_MEMORY), **kept, **dict.fromkeys(THREAD_VARIABLES, str(threads))}

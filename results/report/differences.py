@@ -22,10 +22,10 @@ from results import metrics
 from results.report.page import template
 from results.report.panels import Results
 from results.statistics import CONFIDENCE, Ratio
-from results.tables import write_text
+from results.tables import told_stock, write_text
 
-CELL = ["experiment", "sweep_point", "device", "backend", "mode", "node"]
-"""What makes a cell of one set the counterpart of one of the other."""
+CELL = ["experiment", "sweep_point", "device", "backend", "mode", "stock", "node"]
+"""What makes a cell of one set the counterpart of one of the other; stock is never set against tuned."""
 
 SAME = {
     "experiment_hash": "the experiment",
@@ -90,7 +90,7 @@ def _cells(runs: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
     """The runs of each cell. What its one machine is called does not matter; several machines are kept apart."""
     if runs["node"].nunique() == 1:
         runs = runs.assign(node="")
-    return {tuple(map(str, key)): cell for key, cell in runs.groupby(CELL, sort=False)}
+    return {tuple(map(str, key)): cell for key, cell in told_stock(runs).groupby(CELL, sort=False)}
 
 
 def _log_rates(runs: pd.DataFrame) -> NDArray[np.float64]:

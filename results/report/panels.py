@@ -14,7 +14,7 @@ import pandas as pd
 
 from results.statistics import GROUP
 from results.store import Store, StoreError
-from results.tables import resources
+from results.tables import resources, told_stock
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Results:
     @property
     def titles(self) -> list[str]:
         """The same with no more than what tells them apart."""
-        firsts = self.runs.drop_duplicates("panel")
+        firsts = told_stock(self.runs.drop_duplicates("panel"))
         parts = [firsts["experiment"], firsts["sweep_point"]]
-        told = ("device", "threads_asked", "replicas", "node")
+        told = ("device", "threads_asked", "replicas", "stock", "node")
         parts += [firsts[column] for column in told if firsts[column].nunique() > 1]
         return [" ".join(str(part) for part in row if part) for row in zip(*parts, strict=True)]
 

@@ -34,6 +34,7 @@ JOB = Job(
     input="loader",
     precision="tf32",
     replicas=2,
+    stock=True,
 )
 
 

@@ -24,7 +24,7 @@ MODES = [(name, mode) for name in environments.names() if name != "reference" fo
 
 PROCESSORS = physical_cores()
 
-ReadyWorker = Callable[[str, str, Sequence[int]], AbstractContextManager[WorkerProcess]]
+ReadyWorker = Callable[..., AbstractContextManager[WorkerProcess]]
 
 LONG = 70
 """Steps, more than the 64 losses that JAX's jitted step has room for before it is compiled for more."""
@@ -54,13 +54,15 @@ def ready_worker(tmp_path: Path, interpreters: Interpreters, example: Files) -> 
     """A worker of a framework in one of its modes, which has all that it needs to train on the example."""
 
     @contextmanager
-    def ready(name: str, mode: str, processors: Sequence[int]) -> Iterator[WorkerProcess]:
+    def ready(
+        name: str, mode: str, processors: Sequence[int], files: Files = example, stock: bool = False
+    ) -> Iterator[WorkerProcess]:
         backend = environments.find(name)
         target = Target(backend.path, interpreters.path(backend), mode, "cpu", tuple(processors))
         with worker(target, tmp_path / "worker") as process:
-            load(process, example, target, "cpu")
-            put(process, example, "train", len(example.case.features))
-            order(process, example)
+            load(process, files, target, "cpu", stock=stock)
+            put(process, files, "train", len(files.case.features))
+            order(process, files)
             yield process
 
     return ready
@@ -92,3 +94,57 @@ def test_mindspores_pynative_launches_without_its_pipeline_on_one_processor(
 ) -> None:
     with ready_worker("mindspore", mode, PROCESSORS[-1:]) as process:
         assert process.ask("describe").values["settings"]["launch_blocking"] is blocking
+
+
+@pytest.fixture
+def convolutions(tmp_path: Path) -> Files:
+    (model,) = (model for model in EXAMPLES if model.name == "strides")
+    return write(model, tmp_path / "convolutions")
+
+
+@pytest.mark.parametrize(("stock", "tuning"), [(False, (True, "AVX2")), (True, (False, None))])
+def test_stock_mindspore_does_the_same_work_without_what_lockstep_sets(
+    ready_worker: ReadyWorker,
+    convolutions: Files,
+    monkeypatch: pytest.MonkeyPatch,
+    stock: bool,
+    tuning: tuple[bool, str | None],
+) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    with ready_worker("mindspore", "pynative", PROCESSORS[-1:], convolutions, stock=stock) as process:
+        (losses,) = process.ask("train", start=0, steps=STEPS).arrays
+        settings = process.ask("describe").values["settings"]
+    assert (settings["launch_blocking"], settings["onednn_max_cpu_isa"]) == tuning
+    np.testing.assert_allclose(losses, judged(convolutions).losses.values[:STEPS], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "mode"), [("pytorch", "eager"), ("jax", "scan")])
+def test_the_others_do_the_same_work_when_they_are_stock(
+    ready_worker: ReadyWorker, convolutions: Files, name: str, mode: str
+) -> None:
+    with ready_worker(name, mode, PROCESSORS[-1:], convolutions, stock=True) as process:
+        (losses,) = process.ask("train", start=0, steps=STEPS).arrays
+    np.testing.assert_allclose(losses, judged(convolutions).losses.values[:STEPS], rtol=1e-4)
+
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text(), reason="huge pages are not for who asks only"
+)
+@pytest.mark.parametrize(("stock", "found"), [(False, True), (True, False)], ids=["tuned", "stock"])
+@pytest.mark.parametrize("name", ["pytorch", "mindspore", "jax"])
+def test_large_data_has_huge_pages_in_every_framework_unless_it_is_stock(
+    ready_worker: ReadyWorker, tmp_path: Path, name: str, stock: bool, found: bool
+) -> None:
+    arrays = {"features": np.ones((1 << 21, 7), np.float32), "labels": np.zeros(1 << 21, np.int32)}
+    paths = {part: str(tmp_path / f"{part}.npy") for part in arrays}
+    for part, values in arrays.items():
+        np.save(paths[part], values)
+    mode = next(iter(environments.find(name).modes))
+    with ready_worker(name, mode, PROCESSORS[-1:], stock=stock) as process:
+        process.ask("put", name="train", chunk=1 << 21, **paths)
+        process.ask("train", start=0, steps=1)  # by then it is where it stays
+        size = Path(f"/proc/{process.pid}/smaps_rollup").read_text().split("AnonHugePages:")[1].split()[0]
+    assert (int(size) * 1024 > arrays["features"].nbytes / 2) is found

@@ -79,6 +79,12 @@ def test_bad_arguments_get_one_line_and_write_nothing(
     assert not results.exists()
 
 
+def test_a_plan_without_tuning_says_stock(lockstep: Lockstep) -> None:
+    ended = lockstep("run", "digits-mlp", "--backend", "reference", "--threads", "1", "--stock", "--dry-run")
+    assert ended.returncode == 0, ended.stderr
+    assert "digits-mlp, 1 threads, stock: reference numpy" in ended.stdout
+
+
 def test_a_bad_experiment_file_gets_one_line_with_file_key_and_remedy(lockstep: Lockstep, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(
         'description = "mine"\nlayers = [{ layer = "flatten" }, { layer = "linear", outputs = 2 }]\n'

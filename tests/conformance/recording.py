@@ -153,10 +153,12 @@ def worker(target: Target, folder: Path) -> Iterator[WorkerProcess]:
         process.kill()
 
 
-def load(process: WorkerProcess, files: Files, target: Target, device: str, input: Input = "resident") -> Answer:
+def load(
+    process: WorkerProcess, files: Files, target: Target, device: str, input: Input = "resident", stock: bool = False
+) -> Answer:
     """Ask for ``load``."""
     example = files.example
-    job = Job(example.model, example.loss, example.sgd, target.mode, device=device, input=input)
+    job = Job(example.model, example.loss, example.sgd, target.mode, device=device, input=input, stock=stock)
     return process.ask("load", job=job_to_json(job), parameters=str(files.folder / "parameters.safetensors"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ def windows(tmp_path: Path, write_backend) -> Iterator[Windows]:
     """Make the windows of a worker whose calls of train sleep, and whose losses are not finite where "breaks" says."""
     started: list[WorkerProcess] = []
 
-    def make(train: str, threads: int = 1) -> tuple[TimedWindows, Conversation, Run]:
+    def make(train: str, threads: int = 1, bind: bool = True) -> tuple[TimedWindows, Conversation, Run]:
         body = f"""
         calls = 0
         def put(self, features, labels):
@@ -53,7 +54,7 @@ def windows(tmp_path: Path, write_backend) -> Iterator[Windows]:
         worker.ask("order", batches=files["batches"], last_batches=files["last_batches"])
         record = Run("s-1", "s", "digits", "sleeping", "numpy", "cpu", 1, 1)
         conversation = Conversation(worker, record, BATCH_SIZE, time.perf_counter())
-        return TimedWindows(conversation, STEPS), conversation, record
+        return TimedWindows(conversation, STEPS, bind), conversation, record
 
     yield make
     for worker in started:
@@ -112,6 +113,16 @@ def test_threads_that_do_far_worse_in_places_of_their_own_lose_them_again(window
     assert timed.bound_threads == 0
     assert max(window.seconds for window in of_kind(record, "warm-up")) >= 1.0
     assert timed.seconds[0] < 0.5
+
+
+@pytest.mark.skipif(processor_count() < 2, reason="needs two processors")
+@pytest.mark.parametrize("bind", [True, False], ids=["tuned", "stock"])
+def test_the_thread_that_works_has_a_processor_of_its_own_unless_it_is_stock(windows: Windows, bind: bool) -> None:
+    busy = "end = time.perf_counter() + 0.1\n            while time.perf_counter() < end: pass"
+    timed, conversation, _ = windows(busy, threads=2, bind=bind)
+    timed.warm_up()
+    (pid, processors), *_ = conversation.worker.places
+    assert (timed.bound_threads, len(os.sched_getaffinity(pid))) == ((1, 1) if bind else (0, len(processors)))
 
 
 @pytest.mark.parametrize("call", [1, 2], ids=["lead-in", "window"])

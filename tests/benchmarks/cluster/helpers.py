@@ -32,10 +32,11 @@ def run(
     cluster: str | None = None,
     console: Console | None = None,
     start: Start | None = None,
+    stock: bool = False,
     **changes: Any,
 ):
     names = [Path(name).stem for name in backends]
-    chosen = Selection(["linear-regression"], backends, threads=1, overrides={"epochs": 2}, start=start)
+    chosen = Selection(["linear-regression"], backends, threads=1, overrides={"epochs": 2}, start=start, stock=stock)
     pythons = dict.fromkeys(names, "current")
     options = replace(OPTIONS, baseline=(names[0], "numpy"), **changes)
     return bench(chosen, options, pythons, results, console or Console(file=StringIO()), cluster=cluster)

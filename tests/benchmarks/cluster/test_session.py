@@ -90,8 +90,9 @@ def test_training_goes_on_from_weights_that_are_kept_here(cluster: Cluster, tmp_
     assert run(tmp_path / "here", backends, keep_models=True, repeats=1) == OK
     model = find_model(counting(tmp_path / "here")["run"].iloc[0], tmp_path / "here")
     start = Start(model.label, model.parameters)
-    assert run(tmp_path / "there", backends, str(cluster.file), start=start, repeats=1) == OK
+    assert run(tmp_path / "there", backends, str(cluster.file), start=start, stock=True, repeats=1) == OK
     row = counting(tmp_path / "there").iloc[0]
+    assert (row["stock"], row["settings"]["bound_threads"]) == (True, 0), "that is asked for there as well"
     assert row["weights_from"] == model.label
     assert row["weights_hash"] == start.hash
 

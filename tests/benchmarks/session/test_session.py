@@ -91,6 +91,28 @@ def test_a_run_that_works_leaves_a_whole_row(results: Path) -> None:
         assert len(pd.read_csv(results / f"{name}.csv")) == len(pd.read_parquet(results / f"{name}.parquet")) > 0
 
 
+def test_a_stock_run_has_none_of_the_tuning_and_its_row_says_so(
+    results: Path, write_backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    loads = results.parent / "loads"
+    body = f"""
+    def load(self, job):
+        with open({str(loads)!r}, "a") as file:
+            file.write(f"{{job.stock}} {{os.environ.get('MALLOC_TRIM_THRESHOLD_')}}\\n")
+        super().load(job)
+    """
+    path = str(write_backend("telling", body))
+    assert run(results, [path], stock=True, options=Options(1, turns=2, judge_budget=1)) == OK
+    row = rows(results).loc["telling"]
+    settings: Any = row["settings"]
+    assert (row["stock"], settings["bound_threads"]) == (True, 0)
+    told = loads.read_text().splitlines()
+    assert set(told) == {"True None"}
+    assert len(told) > 1, "the machine's peak is measured so as well"
+    assert "digits-mlp on cpu, 1 threads, stock" in (results.parent / "console.txt").read_text()
+
+
 def test_the_best_and_the_last_weights_are_kept_when_asked_for(results: Path) -> None:
     options = Options(1, peaks=False, turns=0, keep_models=True)
     assert run(results, ["reference"], options=options, overrides={"epochs": 8}) == OK
