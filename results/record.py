@@ -49,6 +49,13 @@ def phase_label(phase: str) -> str:
     return _LABELS.get(phase, phase.replace("_", " "))
 
 
+def compiled_kind(compiled: str) -> str:
+    """How much of training a mode compiles, of the column ``compiled``: modes of a kind are each other's likes."""
+    parts = compiled.split(", ")
+    kinds = (("loop", "loop over steps"), ("update", "whole step"), ("backward", "forward and backward"))
+    return next((kind for part, kind in kinds if part in parts), "eager" if not compiled else "in part")
+
+
 def where_and_why(phase: str, reason: str) -> str:
     """In which phase a run ended, and the reason; the reason alone if it never began."""
     return reason if phase == NOT_STARTED else f"in {phase_label(phase)}: {reason}"

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import tomli_w
 
-from results.record import NOT_STARTED, phase_label
+from results.record import NOT_STARTED, compiled_kind, phase_label
 from results.report.panels import label
 from results.statistics import GROUP
 
@@ -72,6 +72,7 @@ def facts(runs: pd.DataFrame) -> list[Table]:
             for machine in machines.values()
         ),
         Table("Frameworks", ("backend", "versions"), versions[["backend", "framework"]].to_numpy().tolist()),
+        Table("What is compiled: like with like", ("backend and mode", "compiled", "its likes"), _compiled(runs)),
         Table("Settings", ("backend and mode", "in force"), _settings(runs)),
         Table(
             "Sessions",
@@ -99,6 +100,20 @@ def facts(runs: pd.DataFrame) -> list[Table]:
             ("backend", "hash"),
             runs[["backend", "backend_hash"]].drop_duplicates().to_numpy().tolist(),
         ),
+    ]
+
+
+def _compiled(runs: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """What each mode compiles, and the modes of all backends that compile as much of training as it does."""
+    modes = runs.dropna(subset="compiled").drop_duplicates(["backend", "mode"])
+    kinds = modes["compiled"].map(compiled_kind)
+    return [
+        (
+            cell,
+            f"{kind}: {parts}" if parts else kind,
+            ", ".join(name for name in modes["cell"][kinds == kind] if name != cell),
+        )
+        for cell, kind, parts in zip(modes["cell"], kinds, modes["compiled"], strict=True)
     ]
 
 
