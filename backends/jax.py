@@ -30,7 +30,6 @@ from backends.contract import Backend, Unavailable
 LOSSES = 64
 """Steps of a call, up to which all calls share one compiled step."""
 
-
 ALIGNMENT = 64
 """Bytes: JAX on the CPU uses arrays of NumPy that lie so as they are, and copies others."""
 
