@@ -10,6 +10,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,8 @@ class MindSpore(Backend):
             ms.runtime.launch_blocking()
         elif tuned:
             pool = processors - 2  # Python and its pipeline keep two busy: a larger pool makes small models slower
-        ms.device_context.cpu.op_tuning.threads_num(pool)
+        with suppress(RuntimeError):  # an instance before this one has set it: a process may do so once
+            ms.device_context.cpu.op_tuning.threads_num(pool)
 
         # SequentialCell names the parameters of layer i "i.weight" and "i.bias": the canonical names.
         self.network = nn.SequentialCell(*[_layer(layer) for layer in job.model.layers])

@@ -88,6 +88,19 @@ def test_a_framework_on_one_processor_reports_one_thread(ready_worker: ReadyWork
         assert process.ask("describe").values["settings"]["threads"] == 1
 
 
+def test_another_instance_of_mindspore_loads_in_the_same_process(ready_worker: ReadyWorker, example: Files) -> None:
+    """As for the machine's peak, one size of matrices after the other: MindSpore sizes its threads once."""
+    backend = environments.find("mindspore")
+    target = Target(backend.path, Path(), "pynative", "cpu", ())
+    with ready_worker("mindspore", "pynative", PROCESSORS) as process:
+        process.ask("train", start=0, steps=1)
+        process.ask("import", file=str(backend.path))
+        load(process, example, target, "cpu")
+        put(process, example, "train", len(example.case.features))
+        (losses,) = process.ask("train", start=0, steps=STEPS).arrays
+    np.testing.assert_allclose(losses, judged(example).losses.values[:STEPS], rtol=1e-4)
+
+
 @pytest.mark.parametrize(("mode", "blocking"), [("pynative", True), ("graph", False)])
 def test_mindspores_pynative_launches_without_its_pipeline_on_one_processor(
     ready_worker: ReadyWorker, mode: str, blocking: bool

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from results import report
 from results.best import best
 from results.metrics import METRICS
+from results.report.facts import facts
 from results.report.page import render
 from results.statistics import compare
 from results.store import Store, StoreError
@@ -108,6 +109,19 @@ def test_the_table_tells_when_compilation_is_paid_back(tmp_path: Path) -> None:
     data = data_of(page_of(fill(tmp_path, experiments=1)))
     assert "paid back after" in [column["title"] for column in data["columns"]]
     assert {row["cell"]: row["paid_back"] for row in data["rows"]}["pytorch eager"] == [None, "-"]
+
+
+def test_modes_are_put_beside_those_that_compile_as_much(tmp_path: Path) -> None:
+    step = "gather, forward, loss, backward, update"
+    modes = {("pytorch", "eager"): "", ("pytorch", "step"): step, ("jax", "jit"): step, ("jax", "other"): None}
+    runs = [make_run(number, "e", cell, 1, compiled=parts) for number, (cell, parts) in enumerate(modes.items())]
+    Store(tmp_path).append(*runs)
+    (table,) = (found for found in facts(report.read(tmp_path).runs) if found.title.startswith("What is compiled"))
+    assert table.rows == [
+        ("pytorch eager", "eager", ""),
+        ("pytorch step", f"whole step: {step}", "jax jit"),
+        ("jax jit", f"whole step: {step}", "pytorch step"),
+    ]
 
 
 def test_each_comparison_has_the_rows_of_its_own_runs_in_five_digits(tmp_path: Path) -> None:
