@@ -100,6 +100,8 @@ class Worker:
         self.name = f"lockstep {mode}"
         self.steps = setting.steps
         self.loss = math.nan
+        self.first = math.nan
+        """Seconds of the first call, which compiles."""
         self._setting, self._backend, self._mode = setting, backend, mode
         self._start = 0
         folder = setting.folder / f"lockstep-{mode}"
@@ -112,14 +114,19 @@ class Worker:
     def prepare(self) -> float:
         """Import, load, put the data on the device, and train one call; return its last loss."""
         self._process.hello()
+        return self.begin(self._setting.materials)
+
+    def begin(self, materials: Materials) -> float:
+        """Load an experiment in a new instance of the backend, and train one call; return its last loss."""
         self._process.ask("import", file=str(self._backend.path))
-        materials, data = self._setting.materials, self._setting.materials.data
+        data = materials.data
         ask = partial(self._process.ask, "load")
         load(ask, [self._setting.device], materials.job(self._mode), materials.parameters)
         files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
         self._process.ask("put", name="train", chunk=data.sizes["train"], **files)
         self._process.ask("order", batches=str(materials.batches), last_batches=str(materials.last_batches))
-        self.train(1)
+        self._start = 0
+        self.first = self.train(1)
         return self.loss
 
     def train(self, calls: int) -> float:
