@@ -2,9 +2,10 @@
 # requires-python = ">=3.11,<3.14"
 # dependencies = ["torch~=2.15.0", "torchvision~=0.29.2", "numpy>=2", "safetensors>=0.5"]
 # ///
-"""Ways in which experts of PyTorch train small models: lockstep's eager backend with one thing changed in each.
+"""Ways in which experts of PyTorch train small models: lockstep's backend with one thing changed in each.
 
-``autocast`` is not among them: it is other arithmetic. The whole step under ``torch.compile`` is measured elsewhere.
+What begins with "step" is its compiled step, the others are its eager mode. ``autocast`` is not among them: it is other
+arithmetic.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch._higher_order_ops.scan import scan
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from backends import contract
 from backends.pytorch import PyTorch
+
+STEPS = ("step-cpp-wrapper", "step-autotune", "step-unguarded", "step-10-steps", "step-keeping", "step-scan")
 
 
 class PyTorchVariants(PyTorch):
@@ -49,12 +53,19 @@ class PyTorchVariants(PyTorch):
         "compile-gather-ahead": "lockstep's compile, all batches of a call gathered at once",
         "aot-forward": "AOTInductor of model and loss",
         "aot-step": "AOTInductor of the whole step: gradients traced by `make_fx`, updates in place",
+        "step-cpp-wrapper": "`torch.compile` of the step with `cpp_wrapper`: no Python between its kernels",
+        "step-autotune": "the same with `max_autotune`",
+        "step-unguarded": "the same with `torch.compiler.set_stance(skip_guard_eval_unsafe=True)`",
+        "step-10-steps": "10 steps unrolled in a compiled call",
+        "step-keeping": "losses kept as tensors, stacked at the end of a call",
+        "step-scan": "the steps of a call as `torch`'s higher-order `scan`, compiled",
     }
     devices = ("cpu",)  # type: ignore[assignment] # a literal, as the parent reads it
 
     def load(self, job: contract.Job) -> None:
         """Load as the backend does, and then change what the variant is about."""
-        super().load(replace(job, mode="compile" if job.mode == "compile-gather-ahead" else "eager"))
+        lockstep = {"compile-gather-ahead": "compile"}.get(job.mode, "step" if job.mode in STEPS else "eager")
+        super().load(replace(job, mode=lockstep))
         self.variant, self.sgd = job.mode, job.optimizer
         self.parameters_ = list(self.network.parameters())
         self.loss_function = functional.cross_entropy if job.loss == "cross-entropy" else functional.mse_loss
@@ -79,6 +90,12 @@ class PyTorchVariants(PyTorch):
                 self.loss = lambda features, labels: self.loss_function(model(features), labels)
             case "func-grad" | "aot-step":
                 self.velocities = [torch.zeros_like(parameter) for parameter in self.parameters_]
+            case "step-cpp-wrapper" | "step-autotune":
+                option = {"step-cpp-wrapper": "cpp_wrapper", "step-autotune": "max_autotune"}[job.mode]
+                self.compiled_step = torch.compile(self.step, fullgraph=True, dynamic=False, options={option: True})
+            case "step-10-steps" | "step-scan":
+                several = self._several_steps if job.mode == "step-10-steps" else self._scan
+                self.several_steps = torch.compile(several, fullgraph=True, dynamic=False)
         torch.jit.enable_onednn_fusion(job.mode == "trace-onednn")
 
     def _sgd(self, parameters: Any, **options: Any) -> torch.optim.SGD:
@@ -129,6 +146,10 @@ class PyTorchVariants(PyTorch):
             "list": self._train_keeping,
             "zero-grad": self._train_keeping_gradients,
             "aot-step": self._train_step,
+            "step-unguarded": self._train_unguarded,
+            "step-10-steps": self._train_several,
+            "step-keeping": self._train_keeping_steps,
+            "step-scan": self._train_scan,
         }
         if self.variant in ways:
             return ways[self.variant](data, torch.from_numpy(batches))
@@ -238,6 +259,43 @@ class PyTorchVariants(PyTorch):
             self.optimizer.step()
             losses.append(loss.item())
         return torch.tensor(losses)
+
+    def _train_unguarded(self, data: Any, batches: torch.Tensor) -> torch.Tensor:
+        losses = []
+        for number, rows in enumerate(batches):
+            losses.append(self.compiled_step(self.weights, self.velocities, 1.0, data, rows).item())
+            if number == 0:
+                torch.compiler.set_stance(skip_guard_eval_unsafe=True)
+        torch.compiler.set_stance("default")
+        return torch.tensor(losses)
+
+    def _train_several(self, data: Any, batches: torch.Tensor) -> torch.Tensor:
+        whole = len(batches) // 10 * 10
+        calls = batches[:whole].split(10) if whole else ()
+        losses = [self.several_steps(self.weights, self.velocities, data, rows) for rows in calls]
+        rest = [self.step(self.weights, self.velocities, 1.0, data, rows)[None] for rows in batches[whole:]]
+        return torch.cat([*losses, *rest])
+
+    def _several_steps(self, weights: Any, velocities: Any, data: Any, batches: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self.step(weights, velocities, 1.0, data, rows) for rows in batches.unbind()])
+
+    def _train_keeping_steps(self, data: Any, batches: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self.compiled_step(self.weights, self.velocities, 1.0, data, rows) for rows in batches])
+
+    def _train_scan(self, data: Any, batches: torch.Tensor) -> torch.Tensor:
+        (weights, velocities), losses = self.several_steps(self.weights, self.velocities, data, batches)
+        for ours, theirs in ((self.weights, weights), (self.velocities, velocities)):
+            for name, values in theirs.items():
+                ours[name].copy_(values)
+        return losses
+
+    def _scan(self, weights: Any, velocities: Any, data: Any, batches: torch.Tensor) -> Any:
+        def body(carry: Any, rows: torch.Tensor) -> Any:
+            weights, velocities = ({name: value.clone() for name, value in part.items()} for part in carry)
+            loss = self.step(weights, velocities, 1.0, data, rows)
+            return (weights, velocities), loss.clone()
+
+        return scan(body, (weights, velocities), batches)
 
     def _train_step(self, data: Any, batches: torch.Tensor) -> torch.Tensor:
         arrays = self._arrays()
