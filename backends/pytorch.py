@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ import torch
 import torch._dynamo  # every optimizer of torch.optim imports it when it is made: this way it counts as import
 from numpy.typing import NDArray
 from torch import distributed, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
@@ -32,6 +36,7 @@ class PyTorch(Backend):
         "eager": "torch.nn and fused SGD, one operator at a time",
         "compile": "the same with torch.compile around model and loss, so forward and backward pass",
         "step": "torch.compile around the whole step: gather, forward, loss, backward and update",
+        "aot": "the same step compiled ahead of time, to a library without Python (AOTInductor)",
     }
     devices = ("cpu", "gpu")
     launcher = ("{python}", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node={replicas}")
@@ -48,6 +53,8 @@ class PyTorch(Backend):
         # cuDNN uses TF32 unless told otherwise.
         torch.backends.cuda.matmul.allow_tf32 = job.precision == "tf32"
         torch.backends.cudnn.allow_tf32 = job.precision == "tf32"
+        if job.mode == "aot" and (job.device == "gpu" or job.replicas > 1):
+            raise Unavailable("AOTInductor's step is for one replica on the CPU here; take step")
         self.mode = job.mode
         self.input = job.input
         self.stock = job.stock
@@ -69,7 +76,7 @@ class PyTorch(Backend):
         self.network = network.to(self.device, memory_format=self.layout)
         loss_function = functional.cross_entropy if job.loss == "cross-entropy" else functional.mse_loss
         self.logits = torch.compile(self.network) if job.mode == "compile" else self.network
-        if job.mode == "step":
+        if job.mode in ("step", "aot"):
             self._build_step(job, loss_function)
         else:
             self._build_loss_and_optimizer(job, loss_function)
@@ -120,7 +127,7 @@ class PyTorch(Backend):
         # On a GPU, launching the kernels one by one takes longer than a small model's step: CUDA graphs replay them.
         mode = "reduce-overhead" if job.device == "gpu" else None
         self.compiled_step = torch.compile(self.step, fullgraph=True, dynamic=False, mode=mode)
-        self.compiled_size: int | None = None
+        self.compiled_size: int | None = None  # of a batch; so far nothing is compiled
         if job.device == "gpu":
             for tensor in [*self.weights.values(), *self.velocities.values()]:
                 torch._dynamo.mark_static_address(tensor)  # or the graph would copy it in each step
@@ -146,7 +153,7 @@ class PyTorch(Backend):
         own = np.array_split(batches, self.replicas, axis=1)[self.rank]
         # DistributedDataParallel takes the plain mean of the gradients, and the shares may differ by a sample.
         weight = own.shape[1] * self.replicas / batches.shape[1]
-        if self.mode == "step":
+        if self.mode in ("step", "aot"):
             return self._take_steps(data, own, weight)
         on_gpu = self.device.type == "cuda"
         losses = []
@@ -171,19 +178,25 @@ class PyTorch(Backend):
         Such is the last batch of an epoch: to compile one more step takes longer than to run it thousands of times.
         """
         size = batches.shape[1]
-        self.compiled_size = self.compiled_size or size
+        if self.compiled_size is None:
+            self.compiled_size = size
+            if self.mode == "aot":
+                example = next(self._step_inputs(data, batches[:1]))
+                self.compiled_step = _ahead_of_time(self.step, (self.weights, self.velocities, weight, *example))
         step = self.compiled_step if size == self.compiled_size else self.step
-        inputs = self._loader(data, batches) if self.input == "loader" else self._gathered_by_step(data, batches)
         on_gpu = self.device.type == "cuda"
         losses = []
-        for batch in inputs:
+        for batch in self._step_inputs(data, batches):
             loss = step(self.weights, self.velocities, weight, *batch)
             # The next step's loss will be in the same memory of the GPU.
             losses.append(loss.clone() if on_gpu else loss.item())
         return torch.stack(losses) if on_gpu else torch.tensor(losses)
 
-    def _gathered_by_step(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> Iterator[Any]:
-        return ((data, rows) for rows in torch.from_numpy(batches).to(self.device))
+    def _step_inputs(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> Iterator[Any]:
+        if self.input == "loader":
+            yield from self._loader(data, batches)
+        else:
+            yield from ((data, rows) for rows in torch.from_numpy(batches).to(self.device))
 
     def _batches(self, data: tuple[torch.Tensor, torch.Tensor], batches: NDArray[np.int64]) -> Iterator[Any]:
         """Gather the batches from data on the device, or load them from the host's."""
@@ -220,7 +233,7 @@ class PyTorch(Backend):
         return [part for part in contract.PARTS if part != "loop" and (part != "gather" or self.input == "resident")]
 
     def _kind_of_sgd(self) -> str:
-        if self.mode == "step":
+        if self.mode in ("step", "aot"):
             return "compiled with the step"
         return "fused" if self.optimizer.defaults["fused"] else "foreach"
 
@@ -263,6 +276,22 @@ def _sgd(sgd: contract.SGD, weights: Tensors, velocities: Tensors, gradients: Te
             velocity = velocities[name].mul_(sgd.momentum).add_(gradient)
             gradient = gradient.add(velocity, alpha=sgd.momentum) if sgd.nesterov else velocity
         weights[name].sub_(gradient, alpha=sgd.learning_rate)
+
+
+def _ahead_of_time(step: Callable[..., torch.Tensor], example: tuple[Any, ...]) -> Callable[..., torch.Tensor]:
+    """Compile a step to a library, by an example of its arguments, or load the one that another process has compiled.
+
+    torch.export does not follow gradients (2.15: of torch.func or autograd): make_fx writes them out before.
+    """
+    written_out = make_fx(step, tracing_mode="fake")(*example)
+    program = torch.export.export(written_out, example)
+    key = f"{torch.__version__} {torch.get_num_threads()} {program.graph_signature} {program.graph}"
+    package = Path(tempfile.gettempdir()) / f"step-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt2"
+    if not package.exists():
+        with tempfile.TemporaryDirectory(dir=package.parent) as folder:
+            compiled = torch._inductor.aoti_compile_and_package(program, package_path=f"{folder}/step.pt2")
+            Path(compiled).replace(package)
+    return torch._inductor.aoti_load_package(str(package))
 
 
 def _averaged(gradients: Tensors, share: float) -> Tensors:

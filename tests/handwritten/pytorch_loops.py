@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from tests.handwritten.turns import asked, batches_of, take_turns
@@ -59,10 +62,15 @@ def loss_of(weights: dict[str, torch.Tensor], images: torch.Tensor, targets: tor
     return functional.cross_entropy(torch.func.functional_call(model, weights, (images,)), targets)
 
 
-def step(weights: dict[str, torch.Tensor], velocities: dict[str, torch.Tensor], batch: torch.Tensor) -> torch.Tensor:
-    gradients, loss = torch.func.grad_and_value(loss_of)(
-        weights, features.index_select(0, batch), labels.index_select(0, batch)
-    )
+def step(
+    weights: dict[str, torch.Tensor],
+    velocities: dict[str, torch.Tensor],
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    batch: torch.Tensor,
+) -> torch.Tensor:
+    images, targets = images.index_select(0, batch), targets.index_select(0, batch)
+    gradients, loss = torch.func.grad_and_value(loss_of)(weights, images, targets)
     for name, weight in weights.items():
         if momentum:
             velocities[name].mul_(momentum).add_(gradients[name])
@@ -70,19 +78,29 @@ def step(weights: dict[str, torch.Tensor], velocities: dict[str, torch.Tensor], 
     return loss
 
 
-if job.mode == "step":
+def ahead_of_time(batch: torch.Tensor) -> Callable[..., torch.Tensor]:
+    """The step as a library; make_fx writes out the gradients, which torch.export cannot."""
+    example = weights, velocities, features, labels, batch
+    program = torch.export.export(make_fx(step, tracing_mode="fake")(*example), example)
+    return torch._inductor.aoti_load_package(torch._inductor.aoti_compile_and_package(program))
+
+
+if job.mode in ("step", "aot"):
     learning_rate, momentum = (optimizer.param_groups[0][name] for name in ("lr", "momentum"))
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
     velocities = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    compiled_step = torch.compile(step, fullgraph=True, mode="reduce-overhead" if job.device == "gpu" else None)
+    if job.mode == "aot":
+        compiled_step = ahead_of_time(torch.from_numpy(np.load(job.order)[0]))
+    else:
+        compiled_step = torch.compile(step, fullgraph=True, mode="reduce-overhead" if job.device == "gpu" else None)
     for tensor in (*weights.values(), *velocities.values(), features, labels):
         torch._dynamo.mark_static_address(tensor)  # a CUDA graph copies what may move
 
 
 def train(batches: NDArray[np.int64]) -> torch.Tensor:
-    if job.mode == "step":
+    if job.mode in ("step", "aot"):
         for batch in torch.from_numpy(batches).to(device):
-            loss = compiled_step(weights, velocities, batch)
+            loss = compiled_step(weights, velocities, features, labels, batch)
         return loss
     for batch in torch.from_numpy(batches).to(device):
         # Copies whole rows; features[batch] goes through the general indexing kernel, which takes four times as long.

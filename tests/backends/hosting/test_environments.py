@@ -36,7 +36,7 @@ def version(python: Path) -> str:
 
 def test_the_three_frameworks_and_the_reference_are_found_by_folder_listing() -> None:
     assert environments.names() == ["jax", "mindspore", "pytorch", "reference"]
-    assert set(environments.find("pytorch").modes) == {"eager", "compile", "step"}
+    assert set(environments.find("pytorch").modes) == {"eager", "compile", "step", "aot"}
     assert set(environments.find("jax").modes) == {"jit", "scan"}
     assert set(environments.find("mindspore").modes) == {"pynative", "graph"}
 
