@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch._higher_order_ops.scan import scan
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from backends import contract
@@ -52,7 +51,6 @@ class PyTorchVariants(PyTorch):
         "compile-model": "`torch.compile` of the model, the loss outside",
         "compile-gather-ahead": "lockstep's compile, all batches of a call gathered at once",
         "aot-forward": "AOTInductor of model and loss",
-        "aot-step": "AOTInductor of the whole step: gradients traced by `make_fx`, updates in place",
         "step-cpp-wrapper": "`torch.compile` of the step with `cpp_wrapper`: no Python between its kernels",
         "step-autotune": "the same with `max_autotune`",
         "step-unguarded": "the same with `torch.compiler.set_stance(skip_guard_eval_unsafe=True)`",
@@ -88,8 +86,8 @@ class PyTorchVariants(PyTorch):
             case "compile-model":
                 model = torch.compile(self.network)
                 self.loss = lambda features, labels: self.loss_function(model(features), labels)
-            case "func-grad" | "aot-step":
-                self.velocities = [torch.zeros_like(parameter) for parameter in self.parameters_]
+            case "func-grad":
+                self.velocity_list = [torch.zeros_like(parameter) for parameter in self.parameters_]
             case "step-cpp-wrapper" | "step-autotune":
                 option = {"step-cpp-wrapper": "cpp_wrapper", "step-autotune": "max_autotune"}[job.mode]
                 self.compiled_step = torch.compile(self.step, fullgraph=True, dynamic=False, options={option: True})
@@ -136,7 +134,7 @@ class PyTorchVariants(PyTorch):
 
     def train(self, data: Any, batches: NDArray[np.int64]) -> torch.Tensor:
         """Take the steps in the variant's way, or in the backend's with what was put into its place."""
-        if self.variant in ("script", "trace", "trace-onednn", "aot-forward", "aot-step") and self.aot is None:
+        if self.variant in ("script", "trace", "trace-onednn", "aot-forward") and self.aot is None:
             self.aot = self._compiled(data, torch.from_numpy(batches[0]))
         ways: dict[str, Callable[..., torch.Tensor]] = {
             "flat": self._train_flat,
@@ -145,7 +143,6 @@ class PyTorchVariants(PyTorch):
             "func-grad": self._train_functionally,
             "list": self._train_keeping,
             "zero-grad": self._train_keeping_gradients,
-            "aot-step": self._train_step,
             "step-unguarded": self._train_unguarded,
             "step-10-steps": self._train_several,
             "step-keeping": self._train_keeping_steps,
@@ -162,13 +159,9 @@ class PyTorchVariants(PyTorch):
         return zip(*(array.index_select(0, rows).split(batches.shape[1]) for array in data), strict=True)
 
     def _compiled(self, data: Any, rows: torch.Tensor) -> Any:
-        """Compile by an example; the step itself, or what takes the place of model and loss in the backend's loop."""
+        """Compile by an example what takes the place of model and loss in the backend's loop."""
         batch = tuple(array.index_select(0, rows) for array in data)
         module = _WithLoss(self.network, self.loss_function)
-        if self.variant == "aot-step":
-            copies = [array.clone() for array in self._arrays()]  # as the step is taken while it is traced
-            traced = make_fx(lambda *arguments: self._step(*arguments))(copies, *data, rows)
-            return _ahead_of_time(traced, (self._arrays(), *data, rows))
         if self.variant == "aot-forward":
             compiled = _ahead_of_time(module, batch)
             self.loss = compiled
@@ -181,7 +174,7 @@ class PyTorchVariants(PyTorch):
         return self.loss
 
     def _arrays(self) -> list[torch.Tensor]:
-        return [parameter.detach() for parameter in self.parameters_] + self.velocities
+        return [parameter.detach() for parameter in self.parameters_] + self.velocity_list
 
     def _step(self, arrays: list[torch.Tensor], features: Any, labels: Any, rows: Any) -> torch.Tensor:
         """A step by functions alone, which updates the parameters and velocities that it gets."""
@@ -296,10 +289,6 @@ class PyTorchVariants(PyTorch):
             return (weights, velocities), loss.clone()
 
         return scan(body, (weights, velocities), batches)
-
-    def _train_step(self, data: Any, batches: torch.Tensor) -> torch.Tensor:
-        arrays = self._arrays()
-        return torch.tensor([self.aot(arrays, *data, rows).item() for rows in batches])
 
 
 class _WithLoss(nn.Module):
