@@ -18,6 +18,7 @@ import torch
 import torch._dynamo  # every optimizer of torch.optim imports it when it is made: this way it counts as import
 from numpy.typing import NDArray
 from torch import distributed, nn
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
@@ -286,7 +287,7 @@ def _ahead_of_time(step: Callable[..., torch.Tensor], example: tuple[Any, ...]) 
     written_out = make_fx(step, tracing_mode="fake")(*example)
     program = torch.export.export(written_out, example)
     key = f"{torch.__version__} {torch.get_num_threads()} {program.graph_signature} {program.graph}"
-    package = Path(tempfile.gettempdir()) / f"step-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt2"
+    package = Path(cache_dir()) / f"step-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt2"
     if not package.exists():
         with tempfile.TemporaryDirectory(dir=package.parent) as folder:
             compiled = torch._inductor.aoti_compile_and_package(program, package_path=f"{folder}/step.pt2")
