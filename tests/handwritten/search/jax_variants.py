@@ -33,8 +33,6 @@ DOT_AND_MORE = "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_ELTWISE,LIBRARY_FUSI
 
 FLAGS: dict[str, dict[str, Any]] = {
     "flag-concurrency": {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_CONCURRENCY_OPTIMIZED"},
-    "flag-onednn": {"xla_cpu_use_onednn": True, "xla_cpu_experimental_onednn_fusion_type": DOT_AND_MORE},
-    "flag-onednn-call": {"xla_cpu_use_onednn": True, "xla_cpu_experimental_onednn_custom_call": True},
     "flag-xnn": {"xla_cpu_experimental_xnn_fusion_type": DOT_AND_MORE},
     "flag-no-xnnpack": {"xla_cpu_use_xnnpack": False},
     "flag-ynn": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"},
@@ -75,8 +73,6 @@ class JaxVariants(Jax):
         "scan-patches-pools": "scan, convolution as slices and a product, pooling as slices",
         "scan-gathered-patches-pools": "the same, and all batches gathered before",
         "flag-concurrency": "`xla_cpu_scheduler_type`: concurrency-optimized",
-        "flag-onednn": "`xla_cpu_use_onednn`, fusions of dot, eltwise, reduce",
-        "flag-onednn-call": "`xla_cpu_use_onednn`, custom calls",
         "flag-xnn": "`xla_cpu_experimental_xnn_fusion_type`, all three",
         "flag-no-xnnpack": "`xla_cpu_use_xnnpack=false`",
         "flag-ynn": "`xla_cpu_experimental_ynn_fusion_type`: products",
