@@ -66,7 +66,7 @@ def test_losses_are_those_of_one_device_by_the_ladder_also_where_batches_do_not_
     code = run(results, interpreters, framework, overrides={**UNEVEN, "replicas": 2})
     table = rows(results)
     assert code == OK, told(results)
-    assert list(table["mode"]) == list(environments.find(framework).modes)
+    assert set(table["mode"]) == set(environments.find(framework).modes)
     unavailable = table["mode"].eq("aot")  # which PyTorch compiles for one process
     assert table["status"].where(~unavailable, "ok").eq("ok").all()
     table = table[~unavailable]
