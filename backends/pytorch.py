@@ -286,7 +286,9 @@ def _ahead_of_time(step: Callable[..., torch.Tensor], example: tuple[Any, ...]) 
     """
     written_out = make_fx(step, tracing_mode="fake")(*example)
     program = torch.export.export(written_out, example)
-    key = f"{torch.__version__} {torch.get_num_threads()} {program.graph_signature} {program.graph}"
+    # With shapes and strides, which the graph alone does not show: the library is for these and no others.
+    code = program.graph_module.print_readable(print_output=False, include_stride=True, include_device=True)
+    key = f"{torch.__version__} {torch.get_num_threads()} {program.graph_signature} {code}"
     package = Path(cache_dir()) / f"step-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt2"
     if not package.exists():
         with tempfile.TemporaryDirectory(dir=package.parent) as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -83,6 +84,24 @@ def test_every_step_has_its_loss_in_calls_that_are_under_way_together_and_in_a_l
     assert threads == 1
     assert of_a_long_call.shape == (LONG,)
     np.testing.assert_allclose(losses, judged(example).losses.values[:STEPS], rtol=1e-4)
+
+
+def test_a_library_that_was_compiled_for_another_batch_size_is_not_taken(
+    tmp_path: Path, interpreters: Interpreters
+) -> None:
+    """PyTorch's aot keeps its libraries where compilers keep their results, by all that they were compiled for."""
+    backend, cache = environments.find("pytorch"), tmp_path / "cache"
+    cache.mkdir()
+    target = Target(backend.path, interpreters.path(backend), "aot", "cpu", (PROCESSORS[-1],), cache)
+    for size in (16, 12):
+        files = write(replace(EXAMPLES[0], batch_size=size), tmp_path / f"example-{size}")
+        with worker(target, tmp_path / f"worker-{size}") as process:
+            load(process, files, target, "cpu")
+            put(process, files, "train", len(files.case.features))
+            order(process, files)
+            (losses,) = process.ask("train", start=0, steps=STEPS).arrays
+        np.testing.assert_allclose(losses, judged(files).losses.values[:STEPS], rtol=1e-4)
+    assert len(list(cache.rglob("step-*.pt2"))) == 2
 
 
 def test_another_instance_of_mindspore_loads_in_the_same_process(ready_worker: ReadyWorker, example: Files) -> None:
