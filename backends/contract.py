@@ -183,6 +183,10 @@ class Backend(ABC):
     """``NAME=VALUE`` in the environment of the process that a launcher starts besides the replicas to bring them
     together, if it does so; ``coordinate`` is all that this one is asked for. A literal."""
 
+    forkable: ClassVar[bool] = True
+    """Whether a process may be forked after the import, before ``load``: lockstep imports a framework once a round and
+    forks a process for each run. With False, or if the import leaves threads, each run imports it anew. A literal."""
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Read versions and the settings in force back from the framework, after ``load`` and at the end of a run.

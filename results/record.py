@@ -161,9 +161,12 @@ class Run:
     """Making or finding the environment, before the process was started."""
     judge_seconds: float | None = None
     """Training of the float64 reference and its copies: in the first run of its experiment only."""
+    forked: bool = False
+    """Whether the process is a copy of one that had imported the framework, which is done once a round."""
     start_seconds: float | None = None
     """From here on the phases of the process, which add up to ``wall_seconds``. First, the interpreter starts."""
     import_seconds: float | None = None
+    """The import of the backend's file; of a copy, this and the start are those of the process it comes from."""
     load_seconds: float | None = None
     put_seconds: float | None = None
     first_step_seconds: float | None = None
@@ -186,7 +189,7 @@ class Run:
     bookkeeping_seconds: float | None = None
     """What lockstep itself did in between: scoring, hashing, bookkeeping, ending the process."""
     wall_seconds: float | None = None
-    """From the start of the process to its end, as the parent saw it."""
+    """From the start of the process to its end, as the parent saw it; of a copy, as if it had been there alone."""
     cpu_per_wall: float | None = None
     """Processor seconds per second of the timed windows: the number of threads that really worked."""
     others_per_wall: float | None = None

@@ -51,6 +51,7 @@ class BackendFile:
     hash: str
     launcher: tuple[str, ...] = ()
     coordinator: str = ""
+    forkable: bool = True
 
     @property
     def variable(self) -> str:
@@ -122,8 +123,11 @@ def read(path: Path) -> BackendFile:
     launcher, coordinator = literals.get("launcher", ()), literals.get("coordinator", "")
     if not (isinstance(launcher, tuple) and all(isinstance(part, str) for part in (*launcher, coordinator))):
         raise BackendFileError(f"backend {path}: 'launcher' is a tuple of texts, and 'coordinator' is a text")
+    forkable = literals.get("forkable", True)
+    if not isinstance(forkable, bool):
+        raise BackendFileError(f"backend {path}: 'forkable' is True or False")
     hash_ = hashlib.sha256(source.encode()).hexdigest()
-    return BackendFile(path.stem, path, modes, devices, values, hash_, launcher, coordinator)
+    return BackendFile(path.stem, path, modes, devices, values, hash_, launcher, coordinator, forkable)
 
 
 def _literals(tree: ast.Module) -> dict[str, Any]:

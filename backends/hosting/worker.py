@@ -35,7 +35,7 @@ import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from backends import contract  # noqa: E402
-from backends.hosting import replicas  # noqa: E402
+from backends.hosting import forking, replicas  # noqa: E402
 
 Reply = tuple[dict[str, Any], list[NDArray[Any]]]
 
@@ -54,9 +54,9 @@ class Worker:
         self.last_batches: NDArray[np.int64]
 
     def import_(self, file: str) -> Reply:
-        """Import the backend's file, and with it the framework."""
+        """Import the backend's file, and with it the framework; tell how many threads there are now."""
         self.backend = load_backend(Path(file))
-        return {}, []
+        return {"threads": forking.threads()}, []
 
     def load(self, job: dict[str, Any], parameters: str) -> Reply:
         """Build what the job says, from exactly the parameters in a safetensors file."""
@@ -172,10 +172,27 @@ def serve(channel: Connection) -> None:
             return
         if request["do"] == "goodbye":
             return
+        if request["do"] == "fork":
+            channel = _after_fork(channel, request["arguments"])
+            continue
         for answer, arrays in _replies(worker, request):
             channel.send_bytes(json.dumps({**answer, "arrays": len(arrays)}).encode())
             for array in arrays:
                 channel.send_bytes(_npy(array))
+
+
+def _after_fork(channel: Connection, arguments: dict[str, Any]) -> Connection:
+    """Fork, and tell the parent; return the channel that this process, which may be the copy now, goes on with."""
+    answer: dict[str, Any]
+    try:
+        made: int | Connection = forking.fork(channel, **arguments)
+    except OSError as error:
+        made, answer = channel, {"failed": f"cannot be forked: {error.strerror or error}"}
+    else:
+        answer = {"pid": made} if isinstance(made, int) else {"hello": os.getpid()}
+    own = made if isinstance(made, Connection) else channel
+    own.send_bytes(json.dumps({**answer, "arrays": 0}).encode())
+    return own
 
 
 def _replies(worker: Worker, request: dict[str, Any]) -> Iterator[Reply]:

@@ -28,7 +28,7 @@ from benchmarks.spec import experiment as experiments
 from benchmarks.spec.data import ImageData
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.loading import load
-from benchmarks.worker.process import WorkerError, WorkerProcess
+from benchmarks.worker.process import Launch, WorkerError, WorkerProcess
 
 LOG = "log"
 
@@ -72,7 +72,7 @@ class Predictor:
         environment = {**worker_environment(threads), "TMPDIR": str(scratch)}
         python = self.interpreters.path(self.backend)
         processors = processors_for(threads)
-        worker = WorkerProcess(python, scratch, scratch / LOG, environment, processors, LONGEST)
+        worker = WorkerProcess(Launch(python, scratch, scratch / LOG, environment, processors, LONGEST))
         try:
             yield worker
         finally:

@@ -24,8 +24,9 @@ from benchmarks.cell.timing import LONGEST_CALL, TimedWindows
 from benchmarks.data.cache import SPLITS
 from benchmarks.spec.data import LinearRegression
 from benchmarks.worker.conversation import Conversation
+from benchmarks.worker.host import Host
 from benchmarks.worker.loading import load
-from benchmarks.worker.process import Launch, WorkerError
+from benchmarks.worker.process import Launch, WorkerError, WorkerProcess
 from results.proof.audit import Audit, continue_from
 from results.proof.checks import contradictions
 from results.proof.judge import Judgement
@@ -91,6 +92,8 @@ class CellRun:
         self._processors: list[int] = []
         self._cache: Path
         self._cache_was_empty = True
+        self._seconds_before = 0.0
+        """Of the process that the worker is a copy of."""
         self._losses: list[NDArray[np.float32]] = []
         self._evaluation: Evaluation
 
@@ -121,35 +124,44 @@ class CellRun:
         return self._conversation.clock.seconds.get("import", 0.0) if self._alive else 0.0
 
     @property
+    def _life(self) -> float:
+        """Seconds since the process was started, or the one that it is a copy of, less what that one waited."""
+        return time.perf_counter() - self._conversation.worker.started + self._seconds_before
+
+    @property
     def _steps_done(self) -> int:
         return sum(map(len, self._losses))
 
     # --- the way of the run, in order -------------------------------------------------------------------------
 
-    def start(self, launch: Launch) -> None:
-        """Start the worker process."""
+    def start(self, launch: Launch, host: Host | None = None) -> None:
+        """Start the worker process, as a copy if there is a host."""
         launch.folder.mkdir(parents=True)
         self.record.phase = "start"
         self._processors = launch.processors
         self._cache = Path(launch.environment["TMPDIR"])
         self._cache_was_empty = not _has_files(self._cache)
         self.record.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        before = host.seconds if host else {}
+        self._seconds_before = sum(before.values())
+        self.record.forked = host is not None
         try:
-            worker = launch.start()
+            worker = WorkerProcess(launch, host.process, host.printed) if host else WorkerProcess(launch)
         except WorkerError as error:
             self.end(error.status, str(error))
             return
         batch_size = self.cell.materials.experiment.batch_size
-        self._conversation = Conversation(worker, self.record, batch_size, self._session_start)
+        self._conversation = Conversation(worker, self.record, batch_size, self._session_start, before)
         self._evaluation = Evaluation(self._conversation, self.cell.materials, self.record)
         self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps, bind=not self.cell.stock)
         self._alive = True
 
     @_ends_on_failure
     def import_framework(self) -> None:
-        """Wait for the interpreter, then have it import the backend's file."""
+        """Wait for the interpreter, then have it import the backend's file, unless its host has."""
         self._conversation.hello()
-        self._conversation.ask("import", "import", file=str(self.cell.backend.path))
+        if not self.record.forked:
+            self._conversation.ask("import", "import", file=str(self.cell.backend.path))
 
     @_ends_on_failure
     def prepare(self) -> None:
@@ -219,8 +231,7 @@ class CellRun:
         with self._conversation.clock.within("ladder"):
             rungs = self._walk(shown)
         self.record.waiting_cpu_seconds = self._conversation.worker.paused_cpu_seconds
-        wall_seconds = time.perf_counter() - self._conversation.worker.started
-        found = contradictions(self.record, wall_seconds, self._processors)
+        found = contradictions(self.record, self._life, self._processors)
         if not rungs[-1].holds:
             self.end("not-equivalent", str(rungs[-1]))
         elif found:
@@ -256,7 +267,7 @@ class CellRun:
                 worker.kill()
             self._alive = False
             clock.switch("bookkeeping")
-            self.record.wall_seconds = time.perf_counter() - worker.started
+            self.record.wall_seconds = self._life
             self._keep_phases()
 
     @contextmanager

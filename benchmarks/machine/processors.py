@@ -44,6 +44,16 @@ def processors_for(threads: int) -> list[int]:
     return sorted((cores[::-1] + others)[:threads])
 
 
+def spread(threads: int, place: int) -> list[int]:
+    """So many processors, other ones for every place from 0: for processes that work at the same time.
+
+    Those of one place may be those of another if there are not so many.
+    """
+    allowed, cores = _allowed(), physical_cores()
+    order = cores[::-1] + [processor for processor in allowed if processor not in cores]
+    return sorted({order[(place * threads + number) % len(order)] for number in range(threads)})
+
+
 def _allowed() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))

@@ -24,6 +24,7 @@ from backends.hosting.environments import BackendFile
 from benchmarks.machine.processors import physical_cores
 from benchmarks.spec.flops import step_flops
 from benchmarks.spec.model import initial_parameters
+from benchmarks.worker.host import Host, NoHost
 from benchmarks.worker.loading import load
 from benchmarks.worker.process import Launch, WorkerError, WorkerProcess
 from results.record import Run
@@ -90,6 +91,8 @@ class Contestant:
     device: str
     launch: Launch
     stock: bool = False
+    host: Host | NoHost | None = None
+    """What its worker is a copy of, or why there is none; None if it imports the framework itself."""
 
     @property
     def mode(self) -> str:
@@ -108,7 +111,7 @@ def product_peaks(contestants: Sequence[Contestant], folder: Path) -> list[Produ
     with ThreadPoolExecutor(len(physical_cores())) as pool, ExitStack() as stack:
         workers: list[WorkerProcess | WorkerError] = []
         for contestant in contestants:
-            workers.append(_start(contestant.launch))
+            workers.append(_start(contestant))
             if isinstance(workers[-1], WorkerProcess):
                 stack.callback(workers[-1].kill)
         ready = list(pool.map(_import, workers, contestants))
@@ -146,10 +149,13 @@ def _seconds_to_copy(parts: Sequence[Part], pool: ThreadPoolExecutor) -> float:
     return time.perf_counter() - begin
 
 
-def _start(launch: Launch) -> WorkerProcess | WorkerError:
-    launch.folder.mkdir(parents=True)
+def _start(contestant: Contestant) -> WorkerProcess | WorkerError:
+    host = contestant.host
+    if isinstance(host, NoHost):
+        return host.error
+    contestant.launch.folder.mkdir(parents=True)
     try:
-        return launch.start()
+        return WorkerProcess(contestant.launch, host.process if host else None)
     except WorkerError as error:
         return error
 
@@ -160,7 +166,8 @@ def _import(worker: WorkerProcess | WorkerError, contestant: Contestant) -> Work
         return worker
     try:
         worker.hello()
-        worker.ask("import", file=str(contestant.backend.path))
+        if contestant.host is None:
+            worker.ask("import", file=str(contestant.backend.path))
     except WorkerError as error:
         return error
     worker.pause()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +14,11 @@ from benchmarks.cell.plan import Cell, Comparison, comparisons
 from benchmarks.cell.run import CellRun
 from benchmarks.machine.description import describe_machine, gpu_state
 from benchmarks.machine.noise import NoiseWatch, processor_settings
-from benchmarks.machine.processors import physical_cores, processors_for
+from benchmarks.machine.processors import processors_for
 from benchmarks.session import resume, rounds
 from benchmarks.session.estimate import estimate
+from benchmarks.session.hosts import Hosts, Key
+from benchmarks.session.importing import side_by_side
 from benchmarks.session.options import Options
 from benchmarks.session.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.session.progress import TerminalProgress
@@ -25,6 +26,7 @@ from benchmarks.session.signals import Interrupted, shielded
 from benchmarks.session.turns import take_turns
 from benchmarks.spec.flops import step_flops
 from benchmarks.worker.environment import worker_environment
+from benchmarks.worker.host import Host, NoHost
 from benchmarks.worker.process import Launch
 from results.proof.judge import Judgement, judge
 from results.record import Run
@@ -63,7 +65,7 @@ class Session:
         described = {**describe_machine(), **({"node": node} if node else {})}
         self._machine = {**described, **processor_settings()}
         self._start = self._last_end = time.perf_counter()
-        self._import_seconds: dict[str, float] = {}
+        self._hosts = Hosts(scratch)
         self._judgements: dict[str, Judgement] = {}
         self._limits: dict[int, Limits] = {}
         self._comparisons = comparisons(cells)
@@ -101,7 +103,7 @@ class Session:
                         for cell, record in zip(comparison.cells, records, strict=True)
                     ]
                     if self._options.peaks:
-                        self._measure_limits(comparison.threads)
+                        self._measure_limits(comparison.threads, comparison.round)
                     self._compare(comparison, live, logs)
                 if comparison is self._plan[-1][0]:
                     self._add_rounds(comparison.round + 1)
@@ -115,6 +117,7 @@ class Session:
         finally:
             for run in live:
                 run.end_worker()
+            self._hosts.end()
 
     def _interrupted(self, live: Sequence[CellRun], reason: str) -> None:
         """Give every run that has no row yet one that says why."""
@@ -175,13 +178,13 @@ class Session:
             first.judge_seconds = self._judgements[materials.label].seconds
         return self._judgements[materials.label]
 
-    def _measure_limits(self, threads: int) -> None:
+    def _measure_limits(self, threads: int, round_: int) -> None:
         """Measure what all backends of the session can do with so many threads, unless that has been done."""
         if threads in self._limits:
             return
         self.progress.message(f"measuring what the machine can do at most with {threads} threads")
-        contestants = []
         cells = [cell for comparison in self._comparisons for cell in comparison.cells if cell.threads == threads]
+        workers = []
         for name, cell in {cell.backend.name: cell for cell in cells}.items():
             with suppress(EnvironmentFailed):  # its runs will tell
                 python = self._interpreters.path(cell.backend)
@@ -189,13 +192,18 @@ class Session:
                 environment = worker_environment(threads, cell.stock)
                 log = self._store.folder / "logs" / f"{self.name}-peak-{threads}-{name}.log"
                 launch = Launch(python, folder, log, environment, self._processors[threads], self._options.timeout)
-                contestants.append(Contestant(cell.backend, cell.device, launch, cell.stock))
+                workers.append((cell, launch))
+        hosts = self._hosts_of(workers, round_)
+        contestants = [
+            Contestant(cell.backend, cell.device, launch, cell.stock, host)
+            for (cell, launch), host in zip(workers, hosts, strict=True)
+        ]
         peaks = product_peaks(contestants, self._scratch / f"peak-{threads}")
         self._limits[threads] = Limits(tuple(peaks), copy_bandwidth(threads))
 
     def _compare(self, comparison: Comparison, runs: list[CellRun], logs: Path) -> None:
         """Run the workers of one comparison: start together, train one after the other, then take turns."""
-        self._start_workers(runs, logs)
+        self._start_workers(runs, comparison.round, logs)
         for run in runs:
             for step in (run.prepare, run.train, *([run.warm_up] if self._options.turns else [])):
                 with run.turn():
@@ -224,30 +232,50 @@ class Session:
             run.record.throttled = noise.throttled
             run.record.gpu = {"before": gpus, "after": gpu_state()} if gpus else {}
 
-    def _start_workers(self, runs: list[CellRun], logs: Path) -> None:
-        """Start processes and import frameworks, as many at once as there are cores.
+    def _start_workers(self, runs: list[CellRun], round_: int, logs: Path) -> None:
+        """Start the processes: copies of the hosts of the round, which are made if they are not there."""
+        launches = {run.record.run: launch for run in runs if (launch := self._launch(run, logs))}
+        runs = [run for run in runs if run.record.run in launches]
+        hosts = self._hosts_of(
+            [(run.cell, launches[run.record.run]) for run in runs], runs[0].record.round if runs else 0
+        )
+        alone = []
+        for run, host in zip(runs, hosts, strict=True):
+            launch = launches[run.record.run]
+            if isinstance(host, NoHost):
+                launch.log.write_bytes(host.printed)
+                run.record.phase = "import"
+                run.end(host.error.status, str(host.error))
+            elif host is None:
+                alone.append(run)
+            else:
+                self._begin(run, launch, host)
+                _import(run)
 
-        An import keeps one core busy, so they do not slow each other down. Those that took longest before go first.
-        """
-        waiting = sorted(runs, key=lambda run: self._import_seconds.get(run.cell.backend.name, 0.0))
-        importing: set[Future[None]] = set()
-        with ThreadPoolExecutor(len(physical_cores())) as pool:
-            try:
-                while waiting or importing:
-                    while waiting and len(importing) < len(physical_cores()):
-                        run = waiting.pop()
-                        self._launch(run, logs)  # in this thread: a worker ends with the one that started it
-                        importing.add(pool.submit(_import, run))
-                    done, importing = wait(importing, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
-            except BaseException:
-                for run in runs:  # the pool would wait for imports that hang
-                    run.end_worker()
-                raise
-        self._import_seconds |= {run.cell.backend.name: run.import_seconds for run in runs}
+        def start(run: CellRun, core: int) -> None:
+            self._begin(run, launches[run.record.run])
 
-    def _launch(self, run: CellRun, logs: Path) -> None:
+        def give_up() -> None:
+            for run in alone:
+                run.end_worker()
+
+        side_by_side(alone, start, _import, give_up)
+
+    def _hosts_of(self, workers: Sequence[tuple[Cell, Launch]], round_: int) -> list[Host | NoHost | None]:
+        """The host of each of some workers, or why there is none; None if it imports the framework itself."""
+        keys = [
+            Key(cell.backend.path, cell.threads, cell.stock) if cell.backend.forkable and not launch.arguments else None
+            for cell, launch in workers
+        ]
+        self._hosts.prepare(round_, {key: launch for key, (_, launch) in zip(keys, workers, strict=True) if key})
+        return [self._hosts.of(key) if key else None for key in keys]
+
+    def _begin(self, run: CellRun, launch: Launch, host: Host | None = None) -> None:
+        with shielded():
+            run.start(launch, host)
+
+    def _launch(self, run: CellRun, logs: Path) -> Launch | None:
+        """How the worker of a run is to be started; None if its environment cannot be made."""
         record = run.record
         log = logs / f"{record.run}.log"
         begin = time.perf_counter()
@@ -257,7 +285,7 @@ class Session:
             log.write_text(f"{error}\n")
             record.phase = "environment"
             run.end("failed", str(error))
-            return
+            return None
         record.environment_seconds = time.perf_counter() - begin
         threads = run.cell.threads
         # Compilers keep their results in the folder for temporary files, as far as they keep them at all: the first
@@ -267,10 +295,9 @@ class Session:
         environment = {**worker_environment(threads, run.cell.stock), "TMPDIR": str(cache)}
         folder = self._scratch / record.run
         record.resume_key = self._keys.of(run.cell, record.round)
-        with shielded():
-            replication = run.cell.backend.arguments(run.cell.materials.experiment.replicas)
-            where = self._processors[threads]
-            run.start(Launch(python, folder, log, environment, where, self._options.timeout, replication))
+        replication = run.cell.backend.arguments(run.cell.materials.experiment.replicas)
+        where = self._processors[threads]
+        return Launch(python, folder, log, environment, where, self._options.timeout, replication)
 
     def _records(self, comparison: Comparison) -> list[Run]:
         """Make the records of a comparison's runs, with all that is known before they begin."""

@@ -16,12 +16,16 @@ TAIL = 2**20
 class BoundedLog:
     """Copies a pipe into a file as it comes, in a thread that sleeps as long as nothing is printed."""
 
-    def __init__(self, pipe: int, path: Path) -> None:
-        """Copy from the reading end ``pipe``, which is closed when the last writer is gone. Raises OSError."""
+    def __init__(self, pipe: int, path: Path, beginning: bytes = b"") -> None:
+        """Write the beginning, then copy from the reading end ``pipe``, until its last writer is gone.
+
+        Raises OSError.
+        """
         self._pipe = pipe
-        self._file = path.open("wb", buffering=0)
         self._tail = bytearray()
         self._left_out = 0
+        self._file = path.open("wb", buffering=0)
+        self._write(beginning)
         self._thread = threading.Thread(target=self._copy, daemon=True)
         self._thread.start()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,20 @@ from results.record import Phase, Run, Window, WindowKind
 class Conversation:
     """A worker, the clock of its phases, and the record that its windows are written to."""
 
-    def __init__(self, worker: WorkerProcess, record: Run, batch_size: int, session_start: float) -> None:
-        """Begin with a worker that has just been started; ``session_start`` is a reading of ``perf_counter``."""
+    def __init__(
+        self,
+        worker: WorkerProcess,
+        record: Run,
+        batch_size: int,
+        session_start: float,
+        before: Mapping[Phase, float] | None = None,
+    ) -> None:
+        """Begin with a worker that has just been started; ``session_start`` is a reading of ``perf_counter``.
+
+        ``before`` are the phases of the process that it is a copy of.
+        """
         self.worker = worker
-        self.clock = PhaseClock(worker.started)
+        self.clock = PhaseClock(worker.started, before)
         self._record = record
         self._batch_size = batch_size
         self._session_start = session_start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from results.record import Phase
@@ -12,9 +12,9 @@ from results.record import Phase
 class PhaseClock:
     """Seconds by phase; it begins in "start"."""
 
-    def __init__(self, started: float) -> None:
-        """Begin at ``started``, a reading of ``time.perf_counter``."""
-        self.seconds: dict[Phase, float] = {}
+    def __init__(self, started: float, before: Mapping[Phase, float] | None = None) -> None:
+        """Begin at ``started``, a reading of ``time.perf_counter``; seconds of ``before`` count as well."""
+        self.seconds: dict[Phase, float] = {**(before or {})}
         self._phase: Phase = "start"
         self._since = started
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
+from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any
 
@@ -50,61 +52,61 @@ class Answer:
     """From then until this answer was there; its arrays, which the worker has by then, follow."""
 
 
+@dataclass(frozen=True)
+class Launch:
+    """How a worker process is started: what is the same for all workers of a session, and its own folder and log."""
+
+    python: Path
+    folder: Path
+    log: Path
+    environment: dict[str, str]
+    processors: list[int]
+    budget: float
+    """Seconds that all requests of the run together may take."""
+    arguments: Sequence[str] = ()
+    """Of ``BackendFile.arguments``: how replicas are started, if they are processes."""
+
+
 class WorkerProcess:
-    """A fresh process in a backend's environment, with a channel of its own; its prints go to ``log``.
+    """A fresh process in a backend's environment, with a channel of its own; its prints go to a log.
 
     The worker lives in a session of its own, so that a Ctrl-C reaches only the parent and one signal reaches the
-    whole tree. ``budget`` is the number of seconds that all its requests together may take. With the ``arguments`` of
-    ``BackendFile.arguments`` it stands for replicas that are processes of their own.
+    whole tree.
     """
 
-    def __init__(
-        self,
-        python: Path,
-        folder: Path,
-        log: Path,
-        environment: dict[str, str],
-        processors: list[int],
-        budget: float,
-        arguments: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, launch: Launch, host: WorkerProcess | None = None, beginning: bytes = b"") -> None:
         """Start the process; it has to be asked for ``hello`` before anything else.
 
+        With a ``host``, a worker that has imported the framework and done no more, it is a copy of that process; what
+        the host was launched with holds for it, but for folder, log, processors and the variables that differ.
+        ``beginning`` is what its log begins with.
         Raises WorkerError if it cannot be started, because its file is no program or the disk is full.
         """
-        self._budget = budget
+        self._budget = launch.budget
         self._timed_out = False
+        self._environment = launch.environment
         self._channel, theirs = Pipe()
-        started = time.perf_counter()
+        self.started = time.perf_counter()
         printed, prints = os.pipe()
         try:
-            self._log = BoundedLog(printed, log)
-            # -P keeps the script's folder off sys.path, where backends/jax.py would hide jax.
-            self._process = subprocess.Popen(
-                [str(python), "-P", "-u", str(WORKER), str(theirs.fileno()), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=prints,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env=environment,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
+            self._log = BoundedLog(printed, launch.log, beginning)
+            self._process = (
+                host._copied(launch, theirs.fileno(), prints) if host else _started(launch, theirs.fileno(), prints)
             )
         except OSError as error:
             raise WorkerError("failed", f"cannot be started: {error.strerror}: {error.filename}") from None
         finally:
             os.close(prints)
             theirs.close()
-        self.started = started
         self.pid = self._process.pid
-        self.places: list[tuple[int, list[int]]] = [(self.pid, processors)]
+        self.places: list[tuple[int, list[int]]] = [(self.pid, launch.processors)]
         """The processes that train, and the processors of each."""
-        self._tree = [psutil.Process(self.pid)]
+        self._tree = [self._process]
         self.paused_cpu_seconds = 0.0
         """Processor time that the process took while it was stopped."""
         self._cpu_when_paused: float | None = None
         if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(self.pid, processors)
+            os.sched_setaffinity(self.pid, launch.processors)
 
     def hello(self) -> float:
         """Wait until the interpreter is up, of every replica; return the seconds since the process was started."""
@@ -132,18 +134,36 @@ class WorkerProcess:
         The worker waits for nothing between them. The time of an answer but the first is from message to message: at
         both ends of it the parent wakes up as late, which the first one has at one end only.
         """
-        message = json.dumps({"do": what, "arguments": arguments}).encode()
-        began = time.perf_counter()
-        try:
-            self._channel.send_bytes(message)
-        except OSError:
-            raise self._died() from None
+        began = self._send(what, arguments)
         more = True
         while more:
             values, arrays, done = self._receive(what)
             more = self._checked(values).pop("more", False)
             yield Answer(values, arrays, began, done - began)
             began = done
+
+    def _copied(self, launch: Launch, channel: int, log: int) -> psutil.Process:
+        """Have this worker copy itself; raises WorkerError if it cannot or is gone."""
+        _adopt_orphans()
+        changed = {name: value for name, value in launch.environment.items() if self._environment.get(name) != value}
+        self._send("fork", {"folder": str(launch.folder), "environment": changed, "parent": os.getpid()})
+        try:
+            for descriptor in (channel, log):
+                send_handle(self._channel, descriptor, self.pid)
+        except OSError:
+            raise self._died() from None
+        values, _, _ = self._receive("fork")
+        return psutil.Process(self._checked(values)["pid"])
+
+    def _send(self, what: str, arguments: dict[str, Any]) -> float:
+        """Send a request; return when that began."""
+        message = json.dumps({"do": what, "arguments": arguments}).encode()
+        began = time.perf_counter()
+        try:
+            self._channel.send_bytes(message)
+        except OSError:
+            raise self._died() from None
+        return began
 
     def _checked(self, values: dict[str, Any]) -> dict[str, Any]:
         if "unavailable" in values:
@@ -187,7 +207,7 @@ class WorkerProcess:
             return WorkerError("timeout", "no answer within the time-out; the process was ended")
         try:
             code = self._process.wait(timeout=2)  # the channel closes a moment before the process is gone
-        except subprocess.TimeoutExpired:
+        except psutil.TimeoutExpired:
             return WorkerError("failed", "the worker's answer is not readable")
         finally:
             self.kill()
@@ -197,6 +217,11 @@ class WorkerProcess:
         if code < 0:
             return WorkerError("failed", f"the worker was ended by {signal.Signals(-code).name}")
         return WorkerError("failed", f"the worker exited with code {code} before it answered")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is still there."""
+        return bool(self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE)
 
     def cpu_seconds(self) -> float:
         """Processor time of the process so far, user and system, all threads; with replicas, of all processes."""
@@ -231,7 +256,7 @@ class WorkerProcess:
             self.resume()
             self._channel.send_bytes(json.dumps({"do": "goodbye"}).encode())
             self._process.wait(timeout=5)
-        except (OSError, subprocess.TimeoutExpired):
+        except (OSError, psutil.TimeoutExpired):
             pass
         self.kill()
 
@@ -241,6 +266,7 @@ class WorkerProcess:
             self._tree += self._tree[0].children(recursive=True)
         self._signal(signal.SIGKILL)
         self._process.wait()
+        psutil.wait_procs(self._tree[1:], LONGEST_STOP)  # what has lost its parent is this process's to wait for
         self._log.close()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -258,22 +284,22 @@ def _has_stopped(process: psutil.Process) -> bool:
         return True
 
 
-@dataclass(frozen=True)
-class Launch:
-    """How a worker process is started: what is the same for all workers of a session, and its own folder and log."""
+def _started(launch: Launch, channel: int, log: int) -> psutil.Process:
+    """Start an interpreter with the worker's script; raises OSError."""
+    # -P keeps the script's folder off sys.path, where backends/jax.py would hide jax.
+    return psutil.Popen(
+        [str(launch.python), "-P", "-u", str(WORKER), str(channel), *launch.arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd=launch.folder,
+        env=launch.environment,
+        pass_fds=[channel],
+        start_new_session=True,
+    )
 
-    python: Path
-    folder: Path
-    log: Path
-    environment: dict[str, str]
-    processors: list[int]
-    budget: float
-    """Seconds that all requests of the run together may take."""
-    arguments: Sequence[str] = ()
-    """Of ``BackendFile.arguments``: how replicas are started, if they are processes."""
 
-    def start(self) -> WorkerProcess:
-        """Start the process; raises WorkerError as ``WorkerProcess`` does."""
-        return WorkerProcess(
-            self.python, self.folder, self.log, self.environment, self.processors, self.budget, self.arguments
-        )
+def _adopt_orphans() -> None:
+    """Have the kernel make this process the parent of descendants whose own one ends (Linux only)."""
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from backends.contract import Input, Job, Parameters, job_to_json
 from benchmarks.worker.environment import worker_environment
-from benchmarks.worker.process import Answer, WorkerError, WorkerProcess
+from benchmarks.worker.process import Answer, Launch, WorkerError, WorkerProcess
 from tests.conformance.cases import TEST_CHUNK, Example, Files
 
 BUDGET = 240.0
@@ -144,7 +144,7 @@ def worker(target: Target, folder: Path) -> Iterator[WorkerProcess]:
     environment = worker_environment(len(target.processors))
     if target.cache:
         environment["TMPDIR"] = str(target.cache)
-    process = WorkerProcess(target.python, folder, folder / "log", environment, list(target.processors), BUDGET)
+    process = WorkerProcess(Launch(target.python, folder, folder / "log", environment, list(target.processors), BUDGET))
     try:
         process.hello()
         process.ask("import", file=str(target.file))

@@ -21,7 +21,7 @@ from benchmarks.machine.affinity import bind_busiest, thread_seconds
 from benchmarks.machine.processors import processors_for
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.loading import load
-from benchmarks.worker.process import WorkerProcess
+from benchmarks.worker.process import Launch, WorkerProcess
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,7 +108,7 @@ class Worker:
         folder.mkdir(parents=True)
         environment, processors = worker_environment(setting.threads), processors_for(setting.threads)
         log = setting.folder / f"lockstep-{mode}.log"
-        self._process = WorkerProcess(setting.python, folder, log, environment, processors, BUDGET)
+        self._process = WorkerProcess(Launch(setting.python, folder, log, environment, processors, BUDGET))
         self.pid = self._process.pid
 
     def prepare(self) -> float:

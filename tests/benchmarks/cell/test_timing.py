@@ -15,7 +15,7 @@ from benchmarks.cell.timing import AIMED_WINDOW, TimedWindows
 from benchmarks.machine.processors import processor_count, processors_for
 from benchmarks.worker.conversation import Conversation
 from benchmarks.worker.environment import worker_environment
-from benchmarks.worker.process import WorkerError, WorkerProcess
+from benchmarks.worker.process import Launch, WorkerError, WorkerProcess
 from results.record import Run, Window
 
 STEPS, BATCH_SIZE = 5, 4
@@ -44,7 +44,7 @@ def windows(tmp_path: Path, write_backend) -> Iterator[Windows]:
             return handle
         """
         environment, processors = worker_environment(threads), processors_for(threads)
-        worker = WorkerProcess(Path(sys.executable), tmp_path, tmp_path / "log", environment, processors, 60)
+        worker = WorkerProcess(Launch(Path(sys.executable), tmp_path, tmp_path / "log", environment, processors, 60))
         started.append(worker)
         worker.hello()
         worker.ask("import", file=str(write_backend("sleeping", body)))

@@ -24,7 +24,7 @@ from benchmarks.session.request import Selection
 from benchmarks.spec import experiment as experiments
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.loading import load
-from benchmarks.worker.process import WorkerProcess
+from benchmarks.worker.process import Launch, WorkerProcess
 from results import report
 from results.store import Store
 
@@ -90,13 +90,15 @@ def test_replicas_that_wait_long_for_their_turn_are_not_taken_for_dead(
         backend, folder = environments.find(name), results.with_name(name)
         folder.mkdir()
         workers[name] = WorkerProcess(
-            interpreters.path(backend),
-            folder,
-            folder / "log",
-            worker_environment(2),
-            processors_for(2),
-            300,
-            backend.arguments(2),
+            Launch(
+                interpreters.path(backend),
+                folder,
+                folder / "log",
+                worker_environment(2),
+                processors_for(2),
+                300,
+                backend.arguments(2),
+            )
         )
     try:
         for name, worker in workers.items():

@@ -17,7 +17,7 @@ import pytest
 from benchmarks.machine.processors import processors_for
 from benchmarks.session.signals import Interrupted
 from benchmarks.worker.environment import worker_environment
-from benchmarks.worker.process import WorkerError, WorkerProcess
+from benchmarks.worker.process import Launch, WorkerError, WorkerProcess
 
 Start = Callable[..., WorkerProcess]
 
@@ -29,7 +29,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def start(budget: float = 60, processors: list[int] | None = None) -> WorkerProcess:
         environment = worker_environment(1)
         where = processors or processors_for(1)
-        worker = WorkerProcess(Path(sys.executable), tmp_path, tmp_path / "log", environment, where, budget)
+        worker = WorkerProcess(Launch(Path(sys.executable), tmp_path, tmp_path / "log", environment, where, budget))
         started.append(worker)
         worker.hello()
         return worker
@@ -255,10 +255,10 @@ def test_a_worker_dies_with_its_parent(tmp_path: Path, write_backend) -> None:
 import sys, time, pathlib
 from benchmarks.machine.processors import processors_for
 from benchmarks.worker.environment import worker_environment
-from benchmarks.worker.process import WorkerProcess
+from benchmarks.worker.process import Launch, WorkerProcess
 folder = pathlib.Path({str(tmp_path)!r})
 environment, processors = worker_environment(1), processors_for(1)
-worker = WorkerProcess(pathlib.Path(sys.executable), folder, folder / "log", environment, processors, 60)
+worker = WorkerProcess(Launch(pathlib.Path(sys.executable), folder, folder / "log", environment, processors, 60))
 worker.hello()
 worker.pause()
 print(worker.pid, flush=True)

@@ -20,7 +20,7 @@ import pytest
 from backends.hosting import environments
 from benchmarks.machine.processors import processors_for
 from benchmarks.worker.environment import worker_environment
-from benchmarks.worker.process import WorkerError, WorkerProcess
+from benchmarks.worker.process import Launch, WorkerError, WorkerProcess
 from tests.faults import helpers
 
 LAUNCH = (
@@ -42,13 +42,15 @@ def start(tmp_path: Path, write_backend) -> Iterator[Start]:
         backend = environments.find(str(write_backend("replicated", LAUNCHER + textwrap.dedent(body), top)))
         environment, processors = worker_environment(threads), processors_for(threads)
         worker = WorkerProcess(
-            Path(sys.executable),
-            tmp_path,
-            tmp_path / "log",
-            environment,
-            processors,
-            budget,
-            backend.arguments(replicas),
+            Launch(
+                Path(sys.executable),
+                tmp_path,
+                tmp_path / "log",
+                environment,
+                processors,
+                budget,
+                backend.arguments(replicas),
+            )
         )
         started.append(worker)
         worker.hello()
@@ -228,7 +230,7 @@ def test_a_launcher_that_does_not_work_is_told(tmp_path: Path, write_backend, la
     backend = environments.find(str(write_backend("unlaunched", f"launcher = {launcher}")))
     environment, processors = worker_environment(1), processors_for(1)
     worker = WorkerProcess(
-        Path(sys.executable), tmp_path, tmp_path / "log", environment, processors, 60, backend.arguments(2)
+        Launch(Path(sys.executable), tmp_path, tmp_path / "log", environment, processors, 60, backend.arguments(2))
     )
     with pytest.raises(WorkerError, match=reason):
         worker.hello()
@@ -243,11 +245,12 @@ import sys, time, pathlib, psutil
 from backends.hosting import environments
 from benchmarks.machine.processors import processors_for
 from benchmarks.worker.environment import worker_environment
-from benchmarks.worker.process import WorkerProcess
+from benchmarks.worker.process import Launch, WorkerProcess
 folder = pathlib.Path({str(tmp_path)!r})
 environment, processors = worker_environment(1), processors_for(1)
 arguments = environments.find({str(backend)!r}).arguments(2)
-worker = WorkerProcess(pathlib.Path(sys.executable), folder, folder / "log", environment, processors, 60, arguments)
+launch = Launch(pathlib.Path(sys.executable), folder, folder / "log", environment, processors, 60, arguments)
+worker = WorkerProcess(launch)
 worker.hello()
 pids = [worker.pid, *(child.pid for child in psutil.Process(worker.pid).children(recursive=True))]
 worker.pause()
