@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
 from rich import box
 from rich.console import Console
 from rich.progress import track
@@ -26,7 +25,8 @@ from rich.table import Table
 from results.report import PAGE
 from results.store import Store
 from tests.results.made_up import CELLS, make_run
-from tests.results.report.conftest import CHROMIUM, QUIET, open_
+from tests.results.report import chromium
+from tests.results.report.conftest import open_
 
 EPOCHS, ROUNDS = 5, 5
 MANY, SOME = 10_000, 1_000
@@ -64,8 +64,11 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.runs < len(CELLS) * ROUNDS:
         parser.error(f"--runs {arguments.runs}: at least {len(CELLS) * ROUNDS} make one experiment")
-    if CHROMIUM is None:
-        parser.error("Chromium is not there: install it (apt install chromium), or set CHROMIUM to its path")
+    try:
+        with chromium.running():  # not at the end of a long wait
+            pass
+    except (chromium.NoChromium, chromium.UnusableChromium) as error:
+        parser.error(str(error))
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     with tempfile.TemporaryDirectory(prefix="lockstep-scale-") as folder:
         figures = measure(Path(folder) / "many", arguments.runs, console)
@@ -111,8 +114,7 @@ def write_report(folder: Path) -> tuple[float, float]:
 
 def browse(address: str) -> tuple[float, float, float]:
     """Seconds until the table is there, of a filter, and of opening another comparison."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+    with chromium.running() as browser:
         page = browser.new_context(offline=True).new_page()
         begin = time.perf_counter()
         page.goto(address)
@@ -133,7 +135,6 @@ def browse(address: str) -> tuple[float, float, float]:
         page.locator("#panel").select_option(index=1)
         page.wait_for_selector("#charts[data-drawn='1']")
         shown = time.perf_counter() - begin
-        browser.close()
     return loaded, float(filtered), shown
 
 

