@@ -18,7 +18,7 @@ from benchmarks.machine.noise import NoiseWatch, processor_settings
 from benchmarks.machine.processors import physical_cores, processors_for
 from benchmarks.session import resume, rounds
 from benchmarks.session.estimate import estimate
-from benchmarks.session.options import Options
+from benchmarks.session.options import MOST_TIMES, Options
 from benchmarks.session.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.signals import Interrupted, shielded
@@ -163,7 +163,7 @@ class Session:
     def _may_go_on(self, round_: int) -> bool:
         if self._options.until is not None:
             return time.perf_counter() - self._start <= self._options.budget
-        return self._options.go_on and round_ <= rounds.MOST * self._options.repeats
+        return self._options.go_on and round_ <= MOST_TIMES * self._options.repeats
 
     def _judge(self, comparison: Comparison, first: Run) -> Judgement:
         """The reference's judgement of an experiment, made when its first comparison begins."""
