@@ -1,6 +1,7 @@
 """What a backend is asked to do: the model, the optimizer, and the methods that every framework's file implements.
 
-This module is imported inside every worker, so it needs nothing but the standard library and NumPy.
+This module is imported inside every worker, and by the command line, which starts at once: so it imports nothing but
+the standard library, and only names NumPy's types.
 
 Canonical layouts, whatever a framework likes inside:
 
@@ -18,12 +19,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Parameters = dict[str, NDArray[np.float32]]
+Parameters = dict[str, "NDArray[np.float32]"]
 Loss = Literal["cross-entropy", "mean-squared-error"]
 Input = Literal["resident", "loader"]
 Precision = Literal["float32", "tf32"]

@@ -1,4 +1,7 @@
-"""The command line of lockstep: its commands, and how every foreseen error ends."""
+"""The command line of lockstep: its commands, and how every foreseen error ends.
+
+It starts at once: no module of this room imports at its top what only one command needs.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,10 @@ import typer
 
 from backends.hosting.environments import BackendFileError, EnvironmentFailed
 from benchmarks.commands import listing, looking, training
-from benchmarks.data import DataError
-from benchmarks.errors import InputError
-from benchmarks.session import outcome, signals
-from results.recovery import recover
-from results.store import DamagedStoreError, StoreError
+from benchmarks.errors import DataError, InputError
+from benchmarks.session import signals
+from benchmarks.session.exit_codes import SOME_FAILED
+from results.errors import DamagedStoreError, StoreError
 
 BAD_INPUT = 2
 
@@ -54,9 +56,9 @@ def main() -> None:
     except (InputError, DataError, BackendFileError, StoreError) as error:
         code = _fail(str(error), BAD_INPUT)
     except EnvironmentFailed as error:
-        code = _fail(str(error), outcome.SOME_FAILED)
+        code = _fail(str(error), SOME_FAILED)
     except OSError as error:
-        code = _fail(f"{error.filename or 'writing'}: {error.strerror or error}", outcome.SOME_FAILED)
+        code = _fail(f"{error.filename or 'writing'}: {error.strerror or error}", SOME_FAILED)
     except signals.Interrupted as signal:
         code = _fail(f"stopped by {signal}; what had finished is kept, and the same command goes on", signal.exit_code)
     sys.exit(code)
@@ -64,11 +66,13 @@ def main() -> None:
 
 def _recover(error: DamagedStoreError) -> int:
     """Keep what can be read of a store that was found damaged, and say what became of it."""
+    from results.recovery import recover
+
     try:
         rescued = recover(error.path)
     except StoreError as failure:
-        return _fail(str(failure), outcome.SOME_FAILED)
-    return _fail(f"{error}; {rescued}; the same command goes on from there", outcome.SOME_FAILED)
+        return _fail(str(failure), SOME_FAILED)
+    return _fail(f"{error}; {rescued}; the same command goes on from there", SOME_FAILED)
 
 
 def _fail(message: str, code: int) -> int:

@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.statistics import BASELINE, GROUP, Group, Ratio, groups, ratio
+from results.baseline import BASELINE
+from results.statistics import GROUP, Group, Ratio, groups, ratio
 
 BEST = [
     *(*GROUP, "backend", "mode", "baseline_backend", "baseline_mode"),

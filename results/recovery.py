@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from results.store import EXCLUDED_BEFORE, FORMAT, SCHEMA, TABLES, StoreError
+from results.errors import StoreError
+from results.store import EXCLUDED_BEFORE, FORMAT, SCHEMA, TABLES
 
 SMALLEST_ROW = 20
 """Bytes that a row takes at least; so a file cannot hold rows with larger numbers than its size by this."""

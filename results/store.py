@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from results.errors import DamagedStoreError, StoreError
 from results.record import DETAILS, NOT_STARTED, Epoch, Run, Window
 
 FORMAT = 3
@@ -61,19 +62,6 @@ CREATE TABLE IF NOT EXISTS excluded (run TEXT PRIMARY KEY, why TEXT NOT NULL);
 TABLES = ("runs", "epochs", "windows", "losses", "sessions", "excluded")
 EXCLUDED_BEFORE = "retired"
 """What the table of excluded runs was called in format 2."""
-
-
-class StoreError(Exception):
-    """A store that cannot be opened, read or written; the message names the file and the reason."""
-
-
-class DamagedStoreError(StoreError):
-    """A store that SQLite itself cannot read as a whole; ``results.recovery`` keeps what can be read of ``path``."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        """Keep the file."""
-        super().__init__(f"{path}: {reason}")
-        self.path = path
 
 
 class Store:

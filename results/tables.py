@@ -10,13 +10,15 @@ from typing import Literal
 
 import pandas as pd
 
+from results.baseline import BASELINE
 from results.best import best
+from results.errors import StoreError
 from results.metrics import FIRST_STEP, PAID_BACK, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
 from results.payback import paid_back
 from results.record import where_and_why
 from results.scaling import scaling_texts
-from results.statistics import BASELINE, GROUP, compare, throughputs
-from results.store import Store, StoreError
+from results.statistics import GROUP, compare, throughputs
+from results.store import Store
 
 Format = Literal["csv", "json", "markdown", "parquet"]
 

@@ -29,16 +29,16 @@ from rich.console import Console
 
 from backends.hosting import environments
 from backends.hosting.environments import BackendFile, BackendFileError, Interpreters
-from benchmarks.data import DataError
-from benchmarks.errors import InputError
+from benchmarks.errors import DataError, InputError
 from benchmarks.machine.description import node_name
 from benchmarks.session import signals
 from benchmarks.session.local import prepare_cells
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.request import Request
 from benchmarks.session.session import Session
+from results.errors import StoreError
 from results.record import Run, Window
-from results.store import COLUMNS, Store, StoreError
+from results.store import COLUMNS, Store
 
 Kind = Literal["started", "message", "row", "exclude", "refused", "ended"]
 Send = Callable[[Kind, Any], None]

@@ -26,14 +26,16 @@ from benchmarks.cluster.machines import RESOURCE, Machines, connected
 from benchmarks.cluster.part import Part, Row
 from benchmarks.cluster.worker import LOST, OTHER_VERSION, PATIENCE, POLL, code_version, run_part
 from benchmarks.session.estimate import estimate
+from benchmarks.session.exit_codes import OK
 from benchmarks.session.local import warn_of_code
-from benchmarks.session.outcome import OK, carry_out
+from benchmarks.session.outcome import carry_out
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.request import Request, Variant
 from benchmarks.session.resume import claim
 from benchmarks.session.signals import Interrupted, shielded
+from results.errors import StoreError
 from results.record import Run, Status
-from results.store import Store, StoreError
+from results.store import Store
 
 ATTEMPTS = 3
 """How often a comparison is begun, if the machines die that run it."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from benchmarks.cluster.machines import need_dask
-from benchmarks.session.local import on_this_machine
+from benchmarks.session.exit_codes import NOTHING_SELECTED
 from benchmarks.session.options import Options
-from benchmarks.session.outcome import NOTHING_SELECTED
-from benchmarks.session.request import Selection, read
-from benchmarks.session.resume import asked
-from results.store import Store
+from benchmarks.session.request import Selection, read, threads_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def bench(
@@ -34,13 +33,23 @@ def bench(
     if request is None:
         console.print("nothing selected: no experiment and mode fit the arguments", markup=False)
         return NOTHING_SELECTED
+    if cluster is not None:
+        need_dask()
+    else:
+        for variant in request.variants:
+            threads_of(variant, selection)  # raises InputError
+    # What could be refused without them has been.
+    from benchmarks.session.resume import asked
+    from results.store import Store
+
     store = Store(results)
     store.check()
     wanted = {**selection.asked, "cluster": True} if cluster is not None else selection.asked
     what = asked(wanted, options.measured, options.rounds)
     if cluster is None:
+        from benchmarks.session.local import on_this_machine
+
         return on_this_machine(request, what, store, console, dry_run)
-    need_dask()
-    from benchmarks.cluster.session import on_cluster  # which imports it
+    from benchmarks.cluster.session import on_cluster  # which imports Dask
 
     return on_cluster(cluster, request, what, store, console, dry_run)

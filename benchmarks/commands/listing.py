@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from backends.hosting import environments
 from backends.hosting.environments import Interpreters
 from benchmarks.errors import InputError
-from benchmarks.machine.description import cpu_name, gpu_names
-from benchmarks.machine.processors import physical_cores
-from benchmarks.spec import experiment as experiments
 
 
 def list_() -> None:
     """List experiments, backends with their modes and environments, and devices; imports no framework."""
+    from rich.console import Console
+
+    from benchmarks.machine.description import cpu_name, gpu_names
+    from benchmarks.machine.processors import physical_cores
+    from benchmarks.spec import experiment as experiments
+
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print("experiments:")
     width = max(map(len, experiments.names()))
@@ -45,6 +47,8 @@ def list_() -> None:
 
 def schema() -> None:
     """Print the JSON Schema of an experiment file, which editors use to complete and check it."""
+    from benchmarks.spec import experiment as experiments
+
     sys.stdout.write(experiments.json_schema())
 
 

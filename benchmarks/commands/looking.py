@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from benchmarks.commands.options import RESULTS, Results
 from benchmarks.errors import InputError
-from results import report, tables, terminal
-from results.report import differences, pictures
-from results.statistics import BASELINE
-from results.store import Store, StoreError
+from results.baseline import BASELINE
+from results.errors import StoreError
+
+if TYPE_CHECKING:
+    from results import report
 
 
 def table(
@@ -38,6 +38,11 @@ def table(
     results: Results = RESULTS,
 ) -> None:
     """Show the results table, one row per run."""
+    from rich.console import Console
+
+    from results import report, tables, terminal
+    from results.store import Store
+
     store = Store(results)
     if store.runs().empty:
         raise InputError(f"{results}: no results there yet; 'lockstep run' makes some, --results names another folder")
@@ -58,6 +63,10 @@ def table(
 
 def runs(results: Results = RESULTS) -> None:
     """List the sessions of a results folder: their names, how their runs ended, and what was typed."""
+    from rich.console import Console
+
+    from results import report, terminal
+
     terminal.print_sessions(report.every_run(results), Console())
 
 
@@ -66,6 +75,8 @@ def log(
     results: Results = RESULTS,
 ) -> None:
     """Show the log of a run: what its process printed, the framework's messages among it."""
+    from results import report
+
     name = str(_found(results, "log", run)["log"])
     path = report.log_path(results, name)
     if path is None:
@@ -83,12 +94,16 @@ def exclude(
         raise InputError(f"exclude {run}: --why is empty; say what was wrong with it")
     if reason := _found(results, "exclude", run)["excluded"]:
         raise InputError(f"exclude {run}: it is excluded already: {reason}")
+    from results.store import Store
+
     Store(results).exclude([run], why.strip())
     print(f"{run} is excluded; 'lockstep report' writes the report without it")
 
 
 def _found(results: Path, command: str, run: str) -> dict[str, Any]:
     """The row of a run; raises InputError if there is none."""
+    from results import report
+
     runs = report.every_run(results)
     rows = runs[runs["run"] == run].to_dict("records")
     if not rows:
@@ -122,10 +137,13 @@ def report_(
         raise InputError(f"report: {len(given)} folders; one makes a report, two are put side by side")
     if len(given) == 2 and session:
         raise InputError("report: --session picks from one folder; two folders are compared by their newest sessions")
+    from results import report
+    from results.report import differences, page
+
     read = [report.read(folder, session or ()) for folder in given]
     path = output or given[-1] / (report.PAGE if len(given) == 1 else "differences.html")
     if len(given) == 1:
-        report.write(read[0], path, baseline)
+        page.write(read[0], path, baseline)
     else:
         differences.write(read[0], read[1], path)
     print(f"report: {path}")
@@ -147,6 +165,11 @@ def plot(
     results: Results = RESULTS,
 ) -> None:
     """Draw the report's charts as pictures, one file for each chart and comparison."""
+    from rich.console import Console
+
+    from results import report, terminal
+    from results.report import pictures
+
     charts = [name for name in names or () if name in pictures.NAMES]
     chosen = [name for name in names or () if name not in pictures.NAMES]
     folder = output or results / "plots"
@@ -163,6 +186,9 @@ def plot(
 
 
 def _experiments(results: Path, names: list[str], sessions: Sequence[str]) -> report.Results:
+    from results import report
+    from results.report import pictures
+
     try:
         return report.read_experiments(results, names, sessions)
     except StoreError as error:

@@ -5,25 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from backends.contract import Precision
 from backends.hosting import environments
 from backends.hosting.environments import Interpreters
-from benchmarks.cell import predicting
-from benchmarks.cell.kept_models import find_model
-from benchmarks.cell.materials import Start
-from benchmarks.commands.bench import bench
 from benchmarks.commands.options import RESULTS, Device, Pythons, Results, pythons_given
-from benchmarks.commands.tutorials import MODES, Course
 from benchmarks.errors import InputError
-from benchmarks.session import rounds
-from benchmarks.session.options import REPEATS, Options
-from benchmarks.session.request import Selection
-from results.statistics import BASELINE
+from benchmarks.session.options import MOST_TIMES, REPEATS, Options
+from results.baseline import BASELINE
+
+if TYPE_CHECKING:
+    from benchmarks.cell.materials import Start
 
 SHOWN_CLASSES = 10
 
@@ -69,7 +64,7 @@ def run(
             min=1,
             max=1000,
             help="Rounds; every configuration runs once in each, in a fresh process; "
-            f"default: {REPEATS}, and up to {rounds.MOST * REPEATS} where timings are too noisy.",
+            f"default: {REPEATS}, and up to {MOST_TIMES * REPEATS} where timings are too noisy.",
         ),
     ] = None,
     until: Annotated[
@@ -152,6 +147,11 @@ def run(
     Exit code: 0 if every run is ok or unavailable, 1 if any is not, 2 for bad input, 3 if nothing was selected, 130
     after Ctrl-C, 143 after SIGTERM.
     """
+    from rich.console import Console
+
+    from benchmarks.commands.bench import bench
+    from benchmarks.session.request import Selection
+
     overrides = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "replicas": replicas}
     selection = Selection(
         experiments=names or (),
@@ -183,6 +183,9 @@ def run(
 
 
 def _start(run: str, results: Path) -> Start:
+    from benchmarks.cell.kept_models import find_model
+    from benchmarks.cell.materials import Start
+
     model = find_model(run, results)
     return Start(model.label, model.parameters)
 
@@ -204,6 +207,11 @@ def predict(
     """Use a model that a run kept, in any framework: say what is in pictures, or score the test set."""
     if bool(pictures) == bool(data):
         raise InputError("predict: give pictures, or --data test" + (", not both" if data else ""))
+    from rich.console import Console
+
+    from benchmarks.cell import predicting
+    from benchmarks.cell.kept_models import find_model
+
     model = find_model(run, results)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     trained_by = model.trained_by.split()[0]
@@ -245,5 +253,9 @@ def tutorials(
 
     Exit code: 0 if all were run and all is ok, 1 if data is missing or a run failed, 2 for bad input.
     """
+    from rich.console import Console
+
+    from benchmarks.commands.tutorials import MODES, Course
+
     pythons = pythons_given(python or [], [])
     raise typer.Exit(Course(pythons, results, Console()).run(names or (), mode or MODES))

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from backends.hosting.environments import Interpreters
-from benchmarks.cell.materials import Start, draw_parameters, prepare_data
 from benchmarks.commands.bench import bench
-from benchmarks.data import DataError
-from benchmarks.errors import InputError
+from benchmarks.errors import DataError, InputError
 from benchmarks.machine.description import gpu_names
 from benchmarks.session.options import Options
 from benchmarks.session.request import Selection
 from benchmarks.spec import experiment as experiments
-from results import tables
-from results.proof.judge import moved
-from results.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from benchmarks.cell.materials import Start
 
 PAGE = "tutorials.md"
 """File of the table in the results folder."""
@@ -41,7 +38,7 @@ MOVED_COPIES = 2
 """Trainings from such weights, where the reference could not follow to the end."""
 
 
-Reached = Callable[[pd.Series, pd.DataFrame], str]
+Reached = Callable[["pd.Series", "pd.DataFrame"], str]
 
 
 @dataclass(frozen=True)
@@ -143,6 +140,8 @@ class Course:
         for name in names:
             if name not in known:
                 raise InputError(f"tutorials {name}: there is none of this name; there are {', '.join(known)}")
+        from results.store import Store
+
         chosen, missing = self._choose(names)
         before = set(Store(self.results).runs()["run"])
         codes = [self._train(list(chosen.values()), modes)] if chosen else []
@@ -156,6 +155,9 @@ class Course:
 
     def tell(self, chosen: dict[Tutorial, str], missing: dict[Tutorial, str], runs: pd.DataFrame) -> None:
         """Print and write the table of these runs, and what was not run."""
+        from results import tables
+        from results.store import Store
+
         good = runs[runs["status"].isin(["ok", "diverged"]) & runs["judged_steps"].notna()]
         chaos = {str(name): self._chaos(own) for name, own in good.groupby("experiment", sort=False)}
         lines = _table(chosen, runs, Store(self.results).epochs(), chaos)
@@ -169,6 +171,8 @@ class Course:
 
     def _choose(self, names: Sequence[str]) -> tuple[dict[Tutorial, str], dict[Tutorial, str]]:
         """Return the experiment of each tutorial whose data can be prepared, and of the others the reason."""
+        from benchmarks.cell.materials import prepare_data
+
         chosen: dict[Tutorial, str] = {}
         missing: dict[Tutorial, str] = {}
         interpreters = Interpreters(self.pythons, self.console.print)
@@ -215,6 +219,12 @@ class Course:
         If the reference trained to the end, it says so itself. Else the fastest framework is trained again, from
         weights that are moved by one unit in the last place: what becomes of that is nobody's fault.
         """
+        import numpy as np
+
+        from benchmarks.cell.materials import Start, draw_parameters
+        from results.proof.judge import moved
+        from results.store import Store
+
         run = runs.sort_values("train_seconds").iloc[0]
         steps, judged = int(run["epochs"] * run["steps_per_epoch"]), int(run["judged_steps"])
         if judged == steps:
@@ -235,6 +245,10 @@ class Course:
 
 def _table(chosen: dict[Tutorial, str], runs: pd.DataFrame, epochs: pd.DataFrame, chaos: dict[str, str]) -> list[str]:
     """The lines of the table in Markdown, and what the runs have in common."""
+    import pandas as pd
+
+    from results import tables
+
     if runs.empty:
         return []
     cells = list(dict.fromkeys(runs["backend"] + " " + runs["mode"]))

@@ -2,6 +2,5 @@
 
 from benchmarks.data.cache import PreparedData, Split
 from benchmarks.data.prepare import normalised, prepare
-from benchmarks.data.source import DataError
 
-__all__ = ["DataError", "PreparedData", "Split", "normalised", "prepare"]
+__all__ = ["PreparedData", "Split", "normalised", "prepare"]

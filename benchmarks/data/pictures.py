@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.data.source import DataError, Samples, Source, data_root, stratified_split
+from benchmarks.data.source import Samples, Source, data_root, stratified_split
+from benchmarks.errors import DataError
 from benchmarks.spec.data import VALUES_LIMIT, PictureFolder
 
 # Pictures and nothing else: Pillow hands some other formats to external programs.

@@ -20,8 +20,9 @@ from benchmarks.data.cache import DamagedError, PreparedData, Split, open_prepar
 from benchmarks.data.digits import read_digits
 from benchmarks.data.generated import generate_images, generate_linear_regression
 from benchmarks.data.pictures import list_pictures, read_pictures
-from benchmarks.data.source import SPLIT_SEED, DataError, Samples, Source
+from benchmarks.data.source import SPLIT_SEED, Samples, Source
 from benchmarks.data.torchvision_sets import read_torchvision, torchvision_folder
+from benchmarks.errors import DataError
 from benchmarks.spec.data import (
     DataSpec,
     Digits,

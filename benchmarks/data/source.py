@@ -14,10 +14,6 @@ TEST_SHARE = 0.2
 SPLIT_SEED = 20_240_229  # any constant: the same samples are set aside in every experiment
 
 
-class DataError(Exception):
-    """A data set cannot be had here; the message is one line that says what is wrong, where, and what to do."""
-
-
 @dataclass(frozen=True)
 class Samples:
     """One part of a data set.

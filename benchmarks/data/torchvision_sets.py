@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data.source import DataError, Samples, Source, download_root
+from benchmarks.data.source import Samples, Source, download_root
+from benchmarks.errors import DataError
 from benchmarks.spec.data import TorchvisionData
 
 READER = Path(__file__).with_name("torchvision_reader.py")

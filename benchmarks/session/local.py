@@ -13,7 +13,8 @@ from backends.hosting.environments import BackendFile, Interpreters
 from benchmarks.cell.materials import Materials, Start, draw, prepare_data
 from benchmarks.cell.plan import Cell
 from benchmarks.errors import InputError
-from benchmarks.session.outcome import OK, carry_out
+from benchmarks.session.exit_codes import OK
+from benchmarks.session.outcome import carry_out
 from benchmarks.session.preview import preview
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.request import Request, Variant, threads_of

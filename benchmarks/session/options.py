@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from results.statistics import BASELINE
+from results.baseline import BASELINE
 
 JUDGE_BUDGET = 12.0
 """Seconds that the float64 reference and its copies may train for one experiment, unless the options say otherwise."""
 
 REPEATS = 5
 """Rounds, unless the options say otherwise."""
+
+MOST_TIMES = 2
+"""Times the rounds of the plan are the most that a cell runs, unless a width of the interval is asked for."""
 
 TURNS = 20
 """Timed windows of each worker in a round, more where they are noisy, unless the options say otherwise."""

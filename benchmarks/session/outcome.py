@@ -7,15 +7,15 @@ from typing import Protocol
 from rich.console import Console
 
 from benchmarks.cell.kept_models import MODELS
+from benchmarks.session.exit_codes import OK, SOME_FAILED
 from benchmarks.session.options import Options
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.signals import Interrupted
 from results import report, tables, terminal
+from results.errors import DamagedStoreError, StoreError
 from results.record import Run
-from results.store import DamagedStoreError, Store, StoreError
-
-OK, SOME_FAILED, NOTHING_SELECTED = 0, 1, 3
-"""Exit codes of a command that was understood."""
+from results.report.page import write
+from results.store import Store
 
 
 class AnySession(Protocol):
@@ -53,7 +53,7 @@ def _tell(session: AnySession, store: Store, options: Options, console: Console)
     tables.export(store)
     terminal.print_session(store, session.name, options.baseline, console)
     page = store.folder / report.PAGE
-    report.write(report.read(store.folder, [session.name]), page, options.baseline)
+    write(report.read(store.folder, [session.name]), page, options.baseline)
     console.print(f"report: {page}", markup=False, soft_wrap=True)
     if kept := [run.run for run in session.runs if run.models]:
         console.print(

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backends.contract import Precision
 from backends.hosting import environments
 from backends.hosting.environments import BackendFile
-from benchmarks.cell.materials import Start
 from benchmarks.errors import InputError
 from benchmarks.machine.processors import default_threads, processors_for
 from benchmarks.session.options import Options
 from benchmarks.spec import experiment as experiments
 from benchmarks.spec.experiment import Experiment
 from benchmarks.spec.sweep import Point, points
-from results.statistics import BASELINE
+from results.baseline import BASELINE
+
+if TYPE_CHECKING:
+    from benchmarks.cell.materials import Start
 
 LARGEST_PLAN = 100_000
 """Runs of one command."""

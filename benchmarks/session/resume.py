@@ -23,7 +23,8 @@ from filelock import FileLock, Timeout
 
 from backends.hosting.environments import Interpreters
 from benchmarks.cell.plan import Cell
-from results.store import Store, StoreError
+from results.errors import StoreError
+from results.store import Store
 
 ANEW = "run again when the session was continued"
 CHANGED = "its experiment, data, backend, versions, settings or machine changed before the session was continued"

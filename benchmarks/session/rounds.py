@@ -12,9 +12,6 @@ import pandas as pd
 from benchmarks.session.turns import CLEAR, SURE_ENOUGH
 from results.statistics import Ratio
 
-MOST = 2
-"""Times the rounds of the plan are the most that a cell runs, unless a width of the interval is asked for."""
-
 UNTIL_MARGIN = 0.9
 """Rounds are added until intervals are so many times as wide as what was asked for, for the reason that is told above.
 

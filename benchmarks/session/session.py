@@ -19,7 +19,7 @@ from benchmarks.session import resume, rounds
 from benchmarks.session.estimate import estimate
 from benchmarks.session.hosts import Hosts, Key
 from benchmarks.session.importing import side_by_side
-from benchmarks.session.options import Options
+from benchmarks.session.options import MOST_TIMES, Options
 from benchmarks.session.peaks import Contestant, Limits, copy_bandwidth, product_peaks
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.signals import Interrupted, shielded
@@ -166,7 +166,7 @@ class Session:
     def _may_go_on(self, round_: int) -> bool:
         if self._options.until is not None:
             return time.perf_counter() - self._start <= self._options.budget
-        return self._options.go_on and round_ <= rounds.MOST * self._options.repeats
+        return self._options.go_on and round_ <= MOST_TIMES * self._options.repeats
 
     def _judge(self, comparison: Comparison, first: Run) -> Judgement:
         """The reference's judgement of an experiment, made when its first comparison begins."""

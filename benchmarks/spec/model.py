@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from backends import contract
 from benchmarks.spec.strict import Strict
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Size = Annotated[int, Field(ge=1, le=65_536)]
 Shape = tuple[int, ...]
@@ -166,7 +168,7 @@ def initial_parameters(model: contract.Model, generator: np.random.Generator) ->
         if name.endswith(".weight"):
             fan_in = math.prod(shape[1:])
         bound = 1 / math.sqrt(fan_in)
-        parameters[name] = generator.uniform(-bound, bound, shape).astype(np.float32)
+        parameters[name] = generator.uniform(-bound, bound, shape).astype("float32")
     return parameters
 
 

@@ -15,11 +15,11 @@ import vl_convert
 
 from results import metrics
 from results.advice import advice
+from results.baseline import BASELINE
 from results.report.data import page_data
 from results.report.facts import experiments, facts, missing, problems
 from results.report.panels import Results
 from results.scaling import scaling_texts
-from results.statistics import BASELINE
 from results.tables import exclusions, write_text
 
 MOST_PROBLEMS = 200

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from results.errors import StoreError
 from results.statistics import GROUP
-from results.store import Store, StoreError
+from results.store import Store
 from results.tables import resources, told_stock
 
 

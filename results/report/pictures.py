@@ -10,10 +10,10 @@ from typing import Literal
 import pandas as pd
 import vl_convert
 
+from results.errors import StoreError
 from results.report.charts import CHARTS, ROW_HEIGHT, drawn, specification
 from results.report.panels import Results
 from results.report.rows import chart_tables
-from results.store import StoreError
 
 Format = Literal["svg", "png"]
 

@@ -23,6 +23,9 @@ from tests.results.made_up import fill, make_run
 Ended = subprocess.CompletedProcess[str]
 Lockstep = Callable[..., Ended]
 
+HEAVY = {"PIL", "altair", "numpy", "pandas", "pyarrow", "safetensors", "scipy", "sklearn", "vl_convert"}
+"""Packages that take tenths of a second or more to import; numpy is the least of them."""
+
 
 @pytest.fixture
 def lockstep(tmp_path: Path) -> Lockstep:
@@ -41,6 +44,14 @@ def assert_one_line(ended: Ended, *expected: str) -> None:
     assert "Traceback" not in ended.stderr + ended.stdout
     for part in expected:
         assert part in ended.stderr
+
+
+def imported(ended: Ended) -> set[str]:
+    """The packages that were imported, of a process that was started with PYTHONPROFILEIMPORTTIME."""
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("import time:")]
+    names = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert "typer" in names, "the imports are told"
+    return names
 
 
 @pytest.mark.parametrize(
@@ -298,6 +309,38 @@ def test_the_list_imports_no_framework(lockstep: Lockstep, tmp_path: Path) -> No
     assert ended.returncode == 0, ended.stderr
     for word in ("digits-mlp", "pytorch", "pynative", "scan", "environment", "cpu"):
         assert word in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["list"],
+        ["schema"],
+        ["new-backend", "no-name"],
+        ["run", "--help"],
+        ["run", "nosuch"],
+        ["run", "digits-mlp", "--mode", "nosuch"],
+        ["run", "digits-mlp", "--baseline", "jax", "jot"],
+        ["run", "digits-mlp", "--sweep", "sgd.momentun=0.1"],
+        ["run", "digits-mlp", "--epochs", "0"],
+        ["run", "digits-mlp", "--threads", "100000"],
+        ["predict", "s-00001"],
+        ["tutorials", "nosuch"],
+        ["report", "a", "b", "c"],
+        ["exclude", "s-00001", "--why", " "],
+    ],
+)
+def test_what_needs_no_data_imports_none_of_the_heavy_packages(lockstep: Lockstep, arguments: list[str]) -> None:
+    ended = lockstep(*arguments, PYTHONPROFILEIMPORTTIME="1")
+    assert ended.returncode in (0, 2), ended.stderr
+    assert imported(ended) & HEAVY == set()
+
+
+def test_sessions_are_listed_without_what_draws_charts(lockstep: Lockstep, results: Path) -> None:
+    ended = lockstep("runs", "--results", "out", PYTHONPROFILEIMPORTTIME="1")
+    assert ended.returncode == 0, ended.stderr
+    assert imported(ended) & HEAVY <= {"numpy", "pandas", "pyarrow"}
 
 
 def test_help_is_shown_without_arguments_and_on_request(lockstep: Lockstep) -> None:

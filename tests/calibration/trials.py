@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.session import rounds
-from benchmarks.session.options import REPEATS
+from benchmarks.session.options import MOST_TIMES, REPEATS
 from results.best import at_their_best
 from results.statistics import Ratio, ratio, turns_error
 
@@ -132,7 +132,7 @@ def _best_called_different(
 
 def _draw(log_ratios: NDArray[np.float64], generator: np.random.Generator) -> tuple[Ratio, int]:
     """The ratio of a session by default and the number of its rounds; each is drawn once at most."""
-    drawn = generator.permutation(len(log_ratios))[: rounds.MOST * REPEATS]
+    drawn = generator.permutation(len(log_ratios))[: MOST_TIMES * REPEATS]
     medians, errors = _medians(log_ratios[drawn]), _errors(log_ratios[drawn])
     taken = REPEATS
     while taken < len(drawn) and rounds.is_noisy(float(medians[:taken].mean()), float(np.median(errors[:taken]))):

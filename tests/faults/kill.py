@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from results.store import StoreError
+from results.errors import StoreError
 from tests.faults.helpers import Bench, clean
 from tests.faults.quick import ROW, digests_of_store
 

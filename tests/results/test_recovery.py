@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from results.errors import DamagedStoreError, StoreError
 from results.recovery import recover
-from results.store import DamagedStoreError, Store, StoreError
+from results.store import Store
 from tests.results.made_up import fill
 
 

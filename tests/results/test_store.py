@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from results import tables
+from results.errors import StoreError
 from results.record import Epoch, Run, Window
-from results.store import Store, StoreError
+from results.store import Store
 
 
 def a_run(name: str, **values: Any) -> Run:

@@ -23,7 +23,7 @@ from rich.table import Table
 from backends.hosting import environments
 from backends.hosting.environments import Interpreters
 from benchmarks.cell.materials import prepare_data
-from benchmarks.data import DataError
+from benchmarks.errors import DataError
 from benchmarks.spec import experiment as experiments
 from tests.sabotage.runner import Job, caught_by, run_jobs, run_saboteurs
 from tests.sabotage.saboteurs import MINT, SABOTEURS

@@ -35,8 +35,9 @@ WRITER = """
 import json, resource, sys, time
 from pathlib import Path
 from results import report
+from results.report.page import write
 begin = time.perf_counter()
-report.write(report.read(Path(sys.argv[1])), Path(sys.argv[1]) / report.PAGE)
+write(report.read(Path(sys.argv[1])), Path(sys.argv[1]) / report.PAGE)
 seconds = time.perf_counter() - begin
 print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
 """

@@ -18,8 +18,8 @@ from benchmarks.cell.materials import Start
 from benchmarks.cell.predicting import Predictor, score_test_set, see, softmax
 from benchmarks.commands.bench import bench
 from benchmarks.errors import InputError
+from benchmarks.session.exit_codes import OK
 from benchmarks.session.options import Options
-from benchmarks.session.outcome import OK
 from benchmarks.session.request import Selection
 from results.store import Store
 

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.cluster import machines
-from benchmarks.session.outcome import OK, SOME_FAILED
+from benchmarks.session.exit_codes import OK, SOME_FAILED
 from results.store import Store
 from tests.benchmarks.cluster.helpers import ROOT, Cluster, counting, run, wait_until
 

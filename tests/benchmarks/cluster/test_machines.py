@@ -21,7 +21,7 @@ from benchmarks.cluster.machines import connected
 from benchmarks.commands.bench import bench
 from benchmarks.errors import InputError
 from benchmarks.machine.description import node_name
-from benchmarks.session.outcome import OK
+from benchmarks.session.exit_codes import OK
 from benchmarks.session.request import Selection
 from tests.benchmarks.cluster.helpers import OPTIONS, ROOT, Cluster, run
 

@@ -13,7 +13,7 @@ from benchmarks.cell.kept_models import find_model
 from benchmarks.cell.materials import Start
 from benchmarks.commands.bench import bench
 from benchmarks.machine.description import node_name
-from benchmarks.session.outcome import OK, SOME_FAILED
+from benchmarks.session.exit_codes import OK, SOME_FAILED
 from benchmarks.session.request import Selection
 from results.store import Store
 from tests.benchmarks.cluster.helpers import OPTIONS, Cluster, counting, run

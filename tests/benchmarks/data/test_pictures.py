@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.data import DataError
 from benchmarks.data import pictures as pictures_module
+from benchmarks.errors import DataError
 from tests.benchmarks.data.helpers import prepared, save_picture
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)

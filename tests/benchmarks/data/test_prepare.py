@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.data import DataError, PreparedData, Split
+from benchmarks.data import PreparedData, Split
+from benchmarks.errors import DataError
 from tests.benchmarks.data.conftest import PROJECT
 from tests.benchmarks.data.helpers import SPEC, prepared
 
@@ -288,7 +289,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(cache: Path) -> None
     # A limit on the size of a file stands in for the full disk: the same write fails, with another number.
     program = f"""
 import resource
-from benchmarks.data import DataError
+from benchmarks.errors import DataError
 from tests.benchmarks.data.helpers import prepared
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 try:

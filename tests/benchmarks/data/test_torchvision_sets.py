@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.data import DataError, PreparedData, Split, prepare
+from benchmarks.data import PreparedData, Split, prepare
+from benchmarks.errors import DataError
 from tests.benchmarks.data.helpers import SPEC, nearest_mean_accuracy, no_torchvision
 
 # Read before any test takes the variable away.

@@ -18,8 +18,8 @@ from backends.hosting.environments import BackendFile, Interpreters
 from benchmarks.cell.materials import Materials, draw, prepare_data
 from benchmarks.commands.bench import bench
 from benchmarks.machine.processors import processors_for
+from benchmarks.session.exit_codes import OK, SOME_FAILED
 from benchmarks.session.options import Options
-from benchmarks.session.outcome import OK, SOME_FAILED
 from benchmarks.session.request import Selection
 from benchmarks.spec import experiment as experiments
 from benchmarks.worker.environment import worker_environment

@@ -17,8 +17,8 @@ from rich.console import Console
 from backends.hosting import environments
 from benchmarks.commands.bench import bench
 from benchmarks.session import resume, signals
+from benchmarks.session.exit_codes import OK
 from benchmarks.session.options import Options
-from benchmarks.session.outcome import OK
 from benchmarks.session.request import Selection
 from results.statistics import compare
 from results.store import Store

@@ -16,10 +16,9 @@ from rich.console import Console
 
 from benchmarks.cell.kept_models import load_model
 from benchmarks.commands.bench import bench
-from benchmarks.session.options import TURNS, Options
-from benchmarks.session.outcome import OK, SOME_FAILED
+from benchmarks.session.exit_codes import OK, SOME_FAILED
+from benchmarks.session.options import MOST_TIMES, TURNS, Options
 from benchmarks.session.request import Selection
-from benchmarks.session.rounds import MOST
 from results.record import PHASES
 from results.store import Store
 
@@ -220,7 +219,7 @@ def test_only_a_noisy_cell_near_its_baseline_gets_more_rounds_and_there_is_an_en
     options = Options(2, peaks=False, turns=4, baseline=("baseline", "numpy"), go_on=True)
     assert run(results, backends, options=options) == OK
     rounds = Store(results).runs().groupby("backend")["round"].max()
-    assert rounds.to_dict() == {"baseline": MOST * 2, "noisy": MOST * 2, "slow": 2}
+    assert rounds.to_dict() == {"baseline": MOST_TIMES * 2, "noisy": MOST_TIMES * 2, "slow": 2}
 
 
 def test_a_sweep_has_rows_for_every_point_and_threads_are_set(results: Path) -> None:

@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from benchmarks.data import DataError
 from benchmarks.data.pictures import list_pictures, read_pictures
+from benchmarks.errors import DataError
 from benchmarks.spec.data import PictureFolder
 from tests.faults.fuzz.ground import Ground
 

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from results import report
+from results.report.page import write
 from results.store import Store
 from tests.results.made_up import fill, make_run
 from tests.results.report import chromium
@@ -60,7 +61,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="session")
 def address(store: Store) -> str:
     path = store.folder / report.PAGE
-    report.write(report.read(store.folder), path)
+    write(report.read(store.folder), path)
     return path.as_uri()
 
 

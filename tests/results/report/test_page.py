@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from results import report
 from results.best import best
+from results.errors import StoreError
 from results.metrics import METRICS
 from results.report.facts import facts
-from results.report.page import render
+from results.report.page import render, write
 from results.statistics import compare
-from results.store import Store, StoreError
+from results.store import Store
 from tests.results.made_up import CELLS, fill, make_run
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\u2028`'\"&"
@@ -170,7 +171,7 @@ def test_no_results_no_session_and_no_place_are_told_in_one_line(tmp_path: Path)
     with pytest.raises(StoreError, match=r"no session t; there are s"):
         report.read(store.folder, ["t"])
     with pytest.raises(StoreError, match="No such file or directory"):
-        report.write(report.read(store.folder), tmp_path / "missing" / "report.html")
+        write(report.read(store.folder), tmp_path / "missing" / "report.html")
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
