@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -36,6 +37,8 @@ class TerminalProgress:
         self._remaining: list[Run] = []
         self._total = 0
         self._seconds: dict[tuple[str, ...], float] = {}
+        self.deadline: float | None = None
+        """Until when rounds are added, a reading of ``perf_counter``."""
 
     def __enter__(self) -> TerminalProgress:
         """Show the live line."""
@@ -119,12 +122,17 @@ class TerminalProgress:
         self._bar.update(self._task, description=text + (f" | about {left} left" if left else ""))
 
     def _time_left(self) -> str:
-        """Estimate from what each cell took in the rounds before; new cells count as the mean of the others."""
-        if not self._seconds or not self._remaining:
-            return ""
-        mean = sum(self._seconds.values()) / len(self._seconds)
-        left = sum(self._seconds.get(_cell(run), mean) for run in self._remaining)
-        return in_words(left)
+        """Estimate from what each cell took in the rounds before; new cells count as the mean of the others.
+
+        It is at least what is left of the budget.
+        """
+        left = 0.0
+        if self._seconds:
+            mean = sum(self._seconds.values()) / len(self._seconds)
+            left = sum(self._seconds.get(_cell(run), mean) for run in self._remaining)
+        if self.deadline is not None:
+            left = max(left, self.deadline - time.perf_counter())
+        return in_words(left) if left > 0 else ""
 
 
 def _scores(row: Epoch) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.cell.timing import AIMED_WINDOW, TimedWindows
+from benchmarks.cell.timing import AIMED_WINDOW, CallLength, TimedWindows
 from benchmarks.machine.processors import processor_count, processors_for
 from benchmarks.worker.conversation import Conversation
 from benchmarks.worker.environment import worker_environment
@@ -54,7 +54,7 @@ def windows(tmp_path: Path, write_backend) -> Iterator[Windows]:
         worker.ask("order", batches=files["batches"], last_batches=files["last_batches"])
         record = Run("s-1", "s", "digits", "sleeping", "numpy", "cpu", 1, 1)
         conversation = Conversation(worker, record, BATCH_SIZE, time.perf_counter())
-        return TimedWindows(conversation, STEPS, bind), conversation, record
+        return TimedWindows(conversation, CallLength(STEPS), bind), conversation, record
 
     yield make
     for worker in started:
