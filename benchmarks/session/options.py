@@ -19,7 +19,7 @@ BUDGET = 5.5
 BUDGET_UNTIL = 30.0
 """The same with a width that intervals have to reach."""
 
-TURNS = 20
+TURNS = 10
 """Timed windows of each worker in a round, more where they are noisy, unless the options say otherwise."""
 
 

@@ -95,9 +95,9 @@ class Session:
             for _, records in self._plan
             for record in records
         ]
-        budget = self._options.budget if self._options.until is None else None
-        self.progress.outlook(estimate(self._store.runs(), cells, budget), self.name, len(self._standing))
-        self.progress.deadline = None if budget is None else self._start + budget
+        spent = self._options.spent
+        self.progress.outlook(estimate(self._store.runs(), cells, spent), self.name, len(self._standing))
+        self.progress.deadline = None if spent is None else self._start + spent
         (self._store.folder / "logs").mkdir(parents=True, exist_ok=True)
         live: list[CellRun] = []
         position = 0
@@ -140,8 +140,9 @@ class Session:
         begin = time.perf_counter()
         if live and self._options.peaks:
             self._measure_limits(batch[0][0].threads, batch[0][0].round)
-        self.progress.message(f"round {batch[0][0].round}: {len(live)} processes import, load and compile")
+        self.progress.doing(f"round {batch[0][0].round}: frameworks are imported, and {len(live)} processes forked")
         self._starter.start(live)
+        self.progress.doing(f"round {batch[0][0].round}: {len(live)} processes load and compile, side by side")
         self._starter.get_ready(live)
         shared = (time.perf_counter() - begin) / len(batch)
         for comparison, records in batch:
@@ -149,6 +150,8 @@ class Session:
             names = {record.run for record in records}
             self._compare(comparison, [run for run in live if run.record.run in names])
             self._seconds[_key(comparison)] = shared + time.perf_counter() - begin
+            if live and comparison.round == 1 and self._options.turns and self._plan[-1][0].round > 1:
+                self.progress.preliminary(self._store, self.name, comparison.materials.name, self._options.baseline)
 
     def _interrupted(self, live: Sequence[CellRun], reason: str) -> None:
         """Give every run that has no row yet one that says why."""
@@ -245,7 +248,7 @@ class Session:
         """Measure what all backends of the session can do with so many threads, unless that has been done."""
         if threads in self._limits:
             return
-        self.progress.message(f"measuring what the machine can do at most with {threads} threads")
+        self.progress.doing(f"measuring what the machine can do at most with {threads} threads")
         cells = [cell for comparison in self._comparisons for cell in comparison.cells if cell.threads == threads]
         contestants = self._starter.contestants({cell.backend.name: cell for cell in cells}.values(), round_, self.name)
         peaks = product_peaks(contestants, self._scratch / f"peak-{threads}")

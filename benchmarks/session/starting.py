@@ -65,6 +65,8 @@ class Starter:
 
     def get_ready(self, runs: Sequence[CellRun]) -> None:
         """Have the workers load, and compile with their first step, as many at once as there are cores for."""
+        if not runs:
+            return
         apart = places(runs[0].cell.threads)
         if any(run.record.device != "cpu" or run.record.replicas > 1 for run in runs):
             apart = apart[:1]  # a GPU cannot be shared out, and replicas have places of their own
