@@ -19,7 +19,7 @@ from rich.console import Console
 from benchmarks.cell.kept_models import load_model
 from benchmarks.commands.bench import bench
 from benchmarks.session.exit_codes import OK, SOME_FAILED
-from benchmarks.session.options import Options
+from benchmarks.session.options import TURNS, Options
 from benchmarks.session.request import Selection
 from results.record import PHASES
 from results.store import Store
@@ -189,7 +189,7 @@ def test_rounds_are_added_as_long_as_the_budget_lasts_or_until_intervals_are_nar
     backends = ["reference", str(write_backend("other"))]
     options = Options(2, peaks=False, turns=2, judge_budget=0.2, baseline=("reference", "numpy"))
 
-    def rounds(**changes: float) -> tuple[int, float]:
+    def rounds(**changes: Any) -> tuple[int, float]:
         shutil.rmtree(results, ignore_errors=True)
         begin = time.perf_counter()
         assert run(results, backends, experiments=["linear-regression"], options=replace(options, **changes)) == OK
