@@ -87,7 +87,7 @@ def calibrate(framework: str, recording: pd.DataFrame, seed: int = 0) -> Calibra
         rounds=len(twins),
         noise=float(np.nanmedian(twins, axis=1).std(ddof=1)),
         called_different=float(np.mean([found.low > 1 or found.high < 1 for found in equals])),
-        found=float(np.mean([found.high < 1 for found in planted if found.low > 1 or found.high < 1] or [0.0])),
+        found=float(np.mean([found.high < 1 for found in planted if found.low > 1 or found.high < 1] or [False])),
         left_open=float(np.mean([found.low <= 1 <= found.high for found in planted])),
         found_until=float(np.mean([found.high < 1 for found, _ in until])),
         rounds_until=float(np.median([number for _, number in until])),

@@ -197,12 +197,10 @@ def test_rounds_are_added_as_long_as_the_budget_lasts_or_until_intervals_are_nar
 
     number, of_two_rounds = rounds()
     assert number == 2, "without a budget, none is added"
-    assert rounds(budget=0.0)[0] == 2, "a budget takes no planned round away"
     number, seconds = rounds(budget=3 * of_two_rounds)
     assert number > 2
     assert seconds < 4.5 * of_two_rounds
-    assert rounds(until=1e9, budget=600.0)[0] == 2
-    assert rounds(until=1e-6, budget=1.5 * of_two_rounds)[0] > 2
+    assert rounds(until=1e9, budget=600.0)[0] == 2, "the one ratio is known well enough"
 
 
 def test_a_sweep_has_rows_for_every_point_and_threads_are_set(results: Path) -> None:
