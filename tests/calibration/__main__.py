@@ -88,10 +88,10 @@ def print_calibrations(found: list[Calibration], recording: pd.DataFrame, consol
     console.print(table)
     rounds = ", ".join(str(row.rounds) for row in found)
     console.print(
-        f"{TRIALS} trials each, from {rounds} recorded rounds of fresh processes; bounds: at most "
-        f"{FALSE_ALARMS:.0%} called different, at least {FOUND:.0%} found of those that are not left open. With "
-        f"several modes, {BEST_TRIALS} trials: frameworks that are equal at their best and called different, of two equal modes each, of three and one, and "
-        f"of two each of which one takes {CLEARLY_SLOWER:.0%} longer.",
+        f"{TRIALS} trials each, from {rounds} recorded rounds of fresh processes; bounds: at most {FALSE_ALARMS:.0%} "
+        f"called different, at least {FOUND:.0%} found of those that are not left open. With several modes, "
+        f"{BEST_TRIALS} trials: frameworks that are equal at their best and called different, of two equal modes each, "
+        f"of three and one, and of two each of which one takes {CLEARLY_SLOWER:.0%} longer.",
         highlight=False,
     )
 
