@@ -19,10 +19,10 @@ from results.statistics import standard_error
 FEW = 6
 """Turns of a worker that is far from all others."""
 
-MOST = 4
+MOST = 3
 """Times the turns that are asked for are the most that a worker takes."""
 
-LONGEST = 5.0
+LONGEST = 2.5
 """Seconds for which workers go on at most: a round is not to become much longer."""
 
 SURE_ENOUGH = 0.0125
