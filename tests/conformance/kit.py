@@ -1,8 +1,9 @@
 """The conformance kit: takes each mode of a backend through the contract, in the backend's own environment.
 
-``load`` is called once per process, so every example has a fresh one. Most of them run side by side on one core each;
-the two whose equality is checked have all cores, where threads could make a difference. What is timed runs alone, and
-on one core: threads that meet at barriers take arbitrarily long when someone else uses one of their cores.
+``load`` is called once per process, so every example has one of its own. Most of them run side by side on one core
+each, and are copies of one process that has imported the framework; the two whose equality is checked have all cores,
+where threads could make a difference, and an import each. What is timed runs alone, and on one core: threads that meet
+at barriers take arbitrarily long when someone else uses one of their cores.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from results.proof.judge import Expectation, Judgement, judge
 from tests.conformance import recording
 from tests.conformance.cases import EXAMPLES, SPEED, STEPS, Example, Files, describe_layer, first_layers, write
 from tests.conformance.findings import Evidence, Rung, compare
+from tests.conformance.hosting import SharedHost
 from tests.conformance.ladder import climb
 from tests.conformance.recording import Recording, Target, Timing
 
@@ -58,12 +60,23 @@ class Kit:
 
         The first one is also trained in other cuts, and the last one once more as it is and through a loader.
         """
+        folder.mkdir(exist_ok=True)
         self._folder = folder
         self._files = {example.name: write(example, folder / example.name) for example in examples}
         self._cut, self._repeated = examples[0].name, examples[-1].name
         self._speed = write(SPEED, folder / SPEED.name)
         self._judgements = {name: judged(files) for name, files in self._files.items()}
         self._count = 0
+        self._hosts: dict[tuple[Path, bytes, Path], SharedHost] = {}
+        """At most one: the modes of a backend come one after the other."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the process that workers were copied from."""
+        self._end_hosts()
 
     def check(self, backend: BackendFile, python: Path, mode: str, device: str = "cpu") -> Report:
         """Take one mode through all rungs."""
@@ -77,8 +90,9 @@ class Kit:
                 pair.submit(recording.record, target, self._files[self._repeated], self._new_folder()) for _ in range(2)
             ]
         first, repeated = (future.result() for future in twice)
-        timing = self._timing(replace(target, processors=(cores[-1],)))
-        with SideBySide(target, cores) as pool:
+        copied = replace(target, host=self._host(replace(target, processors=(cores[-1],))))
+        timing = self._timing(replace(copied, processors=(cores[-1],)))
+        with SideBySide(copied, cores) as pool:
             running = {
                 name: pool.submit(recording.record, files, self._new_folder())
                 for name, files in self._files.items()
@@ -104,6 +118,22 @@ class Kit:
             wrong_layers=wrong_layers,
         )
         return Report(mode, climb(evidence), time.perf_counter() - begin)
+
+    def _host(self, target: Target) -> SharedHost | None:
+        """What the workers of one thread are copied from, if they can be; each mode finds that of the one before it."""
+        key = (target.file, target.file.read_bytes(), target.python)
+        if key not in self._hosts:
+            self._end_hosts()
+            folder = self._new_folder()
+            folder.mkdir()
+            self._hosts[key] = SharedHost(target.launch(folder), target.file)
+        host = self._hosts[key]
+        return host if host.copyable else None
+
+    def _end_hosts(self) -> None:
+        for host in self._hosts.values():
+            host.end()
+        self._hosts.clear()
 
     def _timing(self, target: Target) -> Timing | str:
         try:
