@@ -11,6 +11,9 @@ nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests"]
 
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadfile")
+"""Two test files at a time; what is marked as ``alone`` measures, and nothing may run beside it."""
+
 
 @nox.session
 def bench(session: nox.Session) -> None:
@@ -33,9 +36,13 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests, then lint; arguments after -- go to pytest."""
-    session.install("-e", ".", "--group", "dev")
-    session.run("pytest", *session.posargs)
+    """Run the tests, then lint; arguments after -- go to pytest, which runs only once then, and in one process."""
+    _install(session, "--group", "dev")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+    else:
+        session.run("pytest", *SIDE_BY_SIDE, "-m", "not alone")
+        session.run("pytest", "-m", "alone")
     session.notify("lint")
 
 
@@ -78,21 +85,27 @@ def scale(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types, and which room imports which."""
-    session.install("-e", ".", "--group", "dev", "--group", "lint")
+    _install(session, "--group", "dev", "--group", "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
     session.run("lint-imports")
 
 
+def _install(session: nox.Session, *more: str, package: str = ".") -> None:
+    """Install lockstep for a session, whose imports are compiled once, and not anew in every process."""
+    session.env["PYTHONDONTWRITEBYTECODE"] = None
+    session.install("-e", package, *more)
+
+
 def _lockstep(session: nox.Session, command: str, package: str = ".") -> None:
-    session.install("-e", package)
+    _install(session, package=package)
     _become(session, "lockstep", command, *session.posargs)
 
 
 def _measure(session: nox.Session, module: str) -> None:
     """Run a module of the tests that measures, and is no test."""
-    session.install("-e", ".", "--group", "dev")
+    _install(session, "--group", "dev")
     _become(session, "python", "-m", module, *session.posargs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from backends.hosting import environments
 from backends.hosting.environments import Interpreters
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every process that a test starts compiles its imports anew
 
 ProgramBackend = Callable[..., Path]
 

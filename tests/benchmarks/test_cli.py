@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 from benchmarks.cell.kept_models import save_model
 from results.store import Store
 from tests.benchmarks.cell.test_kept_models import make_model
+from tests.command_line import CommandLine
 from tests.results.made_up import fill, make_run
 
 Ended = subprocess.CompletedProcess[str]
@@ -27,15 +29,38 @@ HEAVY = {"PIL", "altair", "numpy", "pandas", "pyarrow", "safetensors", "scipy", 
 """Packages that take tenths of a second or more to import; numpy is the least of them."""
 
 
+@pytest.fixture(scope="module")
+def command_line() -> Iterator[CommandLine]:
+    with closing(CommandLine()) as started:
+        yield started
+
+
 @pytest.fixture
-def lockstep(tmp_path: Path) -> Lockstep:
-    def lockstep(*arguments: str, **variables: str) -> Ended:
-        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), **variables}
-        environment.pop("COLUMNS", None)
-        command = [sys.executable, "-c", "from benchmarks.cli import main; main()", *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+def environment(tmp_path: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    return {**kept, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+
+@pytest.fixture
+def lockstep(tmp_path: Path, command_line: CommandLine, environment: dict[str, str]) -> Lockstep:
+    """A command whose process has imported everything before."""
+
+    def lockstep(*arguments: str) -> Ended:
+        return command_line.run([*arguments], tmp_path, environment)
 
     return lockstep
+
+
+@pytest.fixture
+def fresh_lockstep(tmp_path: Path, environment: dict[str, str]) -> Lockstep:
+    """The command as it is installed, in an interpreter that it starts."""
+
+    def fresh_lockstep(*arguments: str, **variables: str) -> Ended:
+        command = [str(Path(sys.executable).with_name("lockstep")), *arguments]
+        own = {**environment, **variables}
+        return subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=300)
+
+    return fresh_lockstep
 
 
 def assert_one_line(ended: Ended, *expected: str) -> None:
@@ -144,17 +169,17 @@ def test_a_users_own_file_and_backend_work_by_path(lockstep: Lockstep, tmp_path:
     assert_one_line(lockstep("table", "--results", "out", "--format", "parquet"), "--output")
 
 
-def test_a_failed_run_gives_exit_code_1(lockstep: Lockstep, write_backend) -> None:
+def test_a_failed_run_gives_exit_code_1(fresh_lockstep: Lockstep, write_backend) -> None:
     backend = write_backend("dying", "def train(self, data, batches):\n    os._exit(3)")
     arguments = ["--backend", str(backend), "--python", "dying=current", "--repeats", "1"]
-    ended = lockstep("run", "linear-regression", *arguments, "--results", "out")
+    ended = fresh_lockstep("run", "linear-regression", *arguments, "--results", "out")
     assert ended.returncode == 1
     assert "exited with code 3" in ended.stdout
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
-def test_a_table_of_nothing_says_what_to_do(lockstep: Lockstep) -> None:
-    assert_one_line(lockstep("table", "--results", "empty"), "empty", "lockstep run")
+def test_a_table_of_nothing_says_what_to_do(fresh_lockstep: Lockstep) -> None:
+    assert_one_line(fresh_lockstep("table", "--results", "empty"), "empty", "lockstep run")
 
 
 @pytest.fixture
@@ -162,8 +187,8 @@ def results(tmp_path: Path) -> Path:
     return fill(tmp_path / "out", experiments=1).folder
 
 
-def test_a_report_is_written_where_it_is_expected(lockstep: Lockstep, results: Path) -> None:
-    ended = lockstep("report", "out")
+def test_a_report_is_written_where_it_is_expected(fresh_lockstep: Lockstep, lockstep: Lockstep, results: Path) -> None:
+    ended = fresh_lockstep("report", "out")
     assert (ended.returncode, ended.stdout) == (0, "report: out/report.html\n"), ended.stderr
     assert "jax jit trains" in (results / "report.html").read_text()
     assert lockstep("report", "out", "--session", "s", "--output", "mine.html").returncode == 0
@@ -194,15 +219,17 @@ def test_a_excluded_run_is_left_out_and_told_with_its_reason(lockstep: Lockstep,
     )
 
 
-def test_a_damaged_store_is_recovered_and_told_and_the_next_command_works(lockstep: Lockstep, results: Path) -> None:
+def test_a_damaged_store_is_recovered_and_told_and_the_next_command_works(
+    fresh_lockstep: Lockstep, results: Path
+) -> None:
     path = results / "lockstep.sqlite"
     path.write_bytes(path.read_bytes()[:-5000])
-    ended = lockstep("runs", "--results", "out")
+    ended = fresh_lockstep("runs", "--results", "out")
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1
     assert "could be read and are kept" in ended.stderr
     assert "lockstep-damaged-1.sqlite" in ended.stderr
-    assert lockstep("runs", "--results", "out").returncode == 0
+    assert fresh_lockstep("runs", "--results", "out").returncode == 0
 
 
 def test_a_log_outside_of_the_results_is_not_shown(lockstep: Lockstep, results: Path) -> None:
@@ -301,11 +328,11 @@ def test_the_newest_session_as_markdown(lockstep: Lockstep, results: Path) -> No
     assert any("pytorch" in line and "baseline" in line for line in lines)
 
 
-def test_the_list_imports_no_framework(lockstep: Lockstep, tmp_path: Path) -> None:
+def test_the_list_imports_no_framework(fresh_lockstep: Lockstep, tmp_path: Path) -> None:
     for name in ("torch", "jax", "mindspore"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('a framework was imported')")
-    ended = lockstep("list", PYTHONPATH=str(tmp_path))
+    ended = fresh_lockstep("list", PYTHONPATH=str(tmp_path))
     assert ended.returncode == 0, ended.stderr
     for word in ("digits-mlp", "pytorch", "pynative", "scan", "environment", "cpu"):
         assert word in ended.stdout
@@ -331,18 +358,18 @@ def test_the_list_imports_no_framework(lockstep: Lockstep, tmp_path: Path) -> No
         ["exclude", "s-00001", "--why", " "],
     ],
 )
-def test_what_needs_no_data_imports_none_of_the_heavy_packages(lockstep: Lockstep, arguments: list[str]) -> None:
-    ended = lockstep(*arguments, PYTHONPROFILEIMPORTTIME="1")
+def test_what_needs_no_data_imports_none_of_the_heavy_packages(fresh_lockstep: Lockstep, arguments: list[str]) -> None:
+    ended = fresh_lockstep(*arguments, PYTHONPROFILEIMPORTTIME="1")
     assert ended.returncode in (0, 2), ended.stderr
     assert imported(ended) & HEAVY == set()
 
 
-def test_sessions_are_listed_without_what_draws_charts(lockstep: Lockstep, results: Path) -> None:
-    ended = lockstep("runs", "--results", "out", PYTHONPROFILEIMPORTTIME="1")
+def test_sessions_are_listed_without_what_draws_charts(fresh_lockstep: Lockstep, results: Path) -> None:
+    ended = fresh_lockstep("runs", "--results", "out", PYTHONPROFILEIMPORTTIME="1")
     assert ended.returncode == 0, ended.stderr
     assert imported(ended) & HEAVY <= {"numpy", "pandas", "pyarrow"}
 
 
-def test_help_is_shown_without_arguments_and_on_request(lockstep: Lockstep) -> None:
-    assert "run" in lockstep().stdout
-    assert "--repeats" in lockstep("run", "--help").stdout
+def test_help_is_shown_without_arguments_and_on_request(fresh_lockstep: Lockstep) -> None:
+    assert "run" in fresh_lockstep().stdout
+    assert "--repeats" in fresh_lockstep("run", "--help").stdout

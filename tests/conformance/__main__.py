@@ -48,11 +48,12 @@ def check(
     reports = []
     with tempfile.TemporaryDirectory(prefix="lockstep-") as folder:
         with console.status("the reference trains the examples"):
-            kit = Kit(Path(folder))
-        for chosen in modes:
-            with console.status(f"{backend.name} {chosen}: the workers train the examples"):
-                reports.append(kit.check(backend, path, chosen, device))
-            show(f"{backend.name} {chosen}", reports[-1], console)
+            made = Kit(Path(folder))
+        with made as kit:
+            for chosen in modes:
+                with console.status(f"{backend.name} {chosen}: the workers train the examples"):
+                    reports.append(kit.check(backend, path, chosen, device))
+                show(f"{backend.name} {chosen}", reports[-1], console)
     if not all(report.holds for report in reports):
         raise typer.Exit(SOME_FAILED)
 

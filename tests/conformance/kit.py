@@ -1,8 +1,9 @@
 """The conformance kit: takes each mode of a backend through the contract, in the backend's own environment.
 
-``load`` is called once per process, so every example has a fresh one. Most of them run side by side on one core each;
-the two whose equality is checked have all cores, where threads could make a difference. What is timed runs alone, and
-on one core: threads that meet at barriers take arbitrarily long when someone else uses one of their cores.
+``load`` is called once per process, so every example has one of its own. Most of them run side by side on one core
+each, and are copies of one process that has imported the framework; the two whose equality is checked have all cores,
+where threads could make a difference, and an import each. What is timed runs alone, and on one core: threads that meet
+at barriers take arbitrarily long when someone else uses one of their cores.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from results.proof.judge import Expectation, Judgement, judge
 from tests.conformance import recording
 from tests.conformance.cases import EXAMPLES, SPEED, STEPS, Example, Files, describe_layer, first_layers, write
 from tests.conformance.findings import Evidence, Rung, compare
+from tests.conformance.hosting import SharedHost
 from tests.conformance.ladder import climb
 from tests.conformance.recording import Recording, Target, Timing
 
@@ -54,44 +56,58 @@ class Kit:
     """The examples and what the reference makes of them; they serve every mode of every backend."""
 
     def __init__(self, folder: Path, examples: Sequence[Example] = EXAMPLES) -> None:
-        """Write the examples below ``folder``, where the workers get their own folders too.
-
-        The first one is also trained in other cuts, and the last one once more as it is and through a loader.
-        """
+        """Write the examples below ``folder``, where the workers get their own folders too."""
+        folder.mkdir(exist_ok=True)
         self._folder = folder
         self._files = {example.name: write(example, folder / example.name) for example in examples}
-        self._cut, self._repeated = examples[0].name, examples[-1].name
         self._speed = write(SPEED, folder / SPEED.name)
         self._judgements = {name: judged(files) for name, files in self._files.items()}
         self._count = 0
+        self._hosts: dict[tuple[Path, bytes, Path], SharedHost] = {}
+        """At most one: the modes of a backend come one after the other."""
+        self._caches: dict[Path, Path] = {}
 
-    def check(self, backend: BackendFile, python: Path, mode: str, device: str = "cpu") -> Report:
-        """Take one mode through all rungs."""
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the process that workers were copied from."""
+        self._end_hosts()
+
+    def check(
+        self, backend: BackendFile, python: Path, mode: str, device: str = "cpu", examples: Sequence[str] = ()
+    ) -> Report:
+        """Take one mode through all rungs, with the examples of these names, or with all.
+
+        The first one is also trained in other cuts, and the last one once more as it is and through a loader.
+        """
+        chosen = {name: self._files[name] for name in examples or self._files}
+        cut, again = next(iter(chosen.values())), next(reversed(chosen.values()))
         begin = time.perf_counter()
         cores = physical_cores()
-        cache = self._new_folder()
-        cache.mkdir()
-        target = Target(backend.path, python, mode, device, tuple(cores), cache)
-        with ThreadPoolExecutor(2) as pair:
-            twice = [
-                pair.submit(recording.record, target, self._files[self._repeated], self._new_folder()) for _ in range(2)
-            ]
-        first, repeated = (future.result() for future in twice)
-        timing = self._timing(replace(target, processors=(cores[-1],)))
-        with SideBySide(target, cores) as pool:
+        alone = Target(backend.path, python, mode, device, (cores[-1],), self._cache(backend.path))
+        host = self._host(alone)
+        copied = replace(alone, host=host if host.copyable else None)
+        target = replace(alone, processors=tuple(cores))
+        # One after the other: a compiler that keeps its results has none yet, and two would do the same work.
+        first, repeated = (recording.record(target, again, self._new_folder()) for _ in range(2))
+        timing = self._timing(copied)
+        with SideBySide(copied, cores) as pool:
             running = {
                 name: pool.submit(recording.record, files, self._new_folder())
-                for name, files in self._files.items()
-                if name != self._repeated
+                for name, files in chosen.items()
+                if files is not again
             }
-            whole = pool.submit(recording.record, self._files[self._cut], self._new_folder(), (STEPS,))
-            single_steps = pool.submit(recording.record, self._files[self._cut], self._new_folder(), (1,) * STEPS)
-            loader = pool.submit(recording.record, self._files[self._repeated], self._new_folder(), input="loader")
-            gpu = pool.submit(recording.probe_gpu, self._files[self._cut], self._new_folder())
-            recordings = {name: running[name].result() if name in running else first for name in self._files}
+            loader = pool.submit(recording.record, again, self._new_folder(), input="loader")
+            whole = pool.submit(recording.record, cut, self._new_folder(), (STEPS,))
+            recordings = {name: running[name].result() if name in running else first for name in chosen}
+            whole.exception()  # wait, so that the next one finds what a compiler has kept
+            single_steps = pool.submit(recording.record, cut, self._new_folder(), (1,) * STEPS)
+            gpu = pool.submit(recording.probe_gpu, cut, self._new_folder())
             wrong_layers = self._wrong_layers(recordings, pool)
         evidence = Evidence(
-            files=self._files,
+            files=chosen,
             judgements=self._judgements,
             recordings=recordings,
             repeated=repeated,
@@ -104,6 +120,28 @@ class Kit:
             wrong_layers=wrong_layers,
         )
         return Report(mode, climb(evidence), time.perf_counter() - begin)
+
+    def _host(self, target: Target) -> SharedHost:
+        """What the workers of one thread are copied from; each mode finds that of the one before it."""
+        key = (target.file, target.file.read_bytes(), target.python)
+        if key not in self._hosts:
+            self._end_hosts()
+            folder = self._new_folder()
+            folder.mkdir()
+            self._hosts[key] = SharedHost(target.launch(folder), target.file)
+        return self._hosts[key]
+
+    def _cache(self, backend: Path) -> Path:
+        """Where compilers keep their results, of all modes of a backend."""
+        if backend not in self._caches:
+            self._caches[backend] = self._new_folder()
+            self._caches[backend].mkdir()
+        return self._caches[backend]
+
+    def _end_hosts(self) -> None:
+        for host in self._hosts.values():
+            host.end()
+        self._hosts.clear()
 
     def _timing(self, target: Target) -> Timing | str:
         try:

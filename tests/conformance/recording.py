@@ -17,6 +17,7 @@ from backends.contract import Input, Job, Parameters, job_to_json
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.process import Answer, Launch, WorkerError, WorkerProcess
 from tests.conformance.cases import TEST_CHUNK, Example, Files
+from tests.conformance.hosting import SharedHost
 
 BUDGET = 240.0
 """Seconds that one process may work; compilers are slow."""
@@ -73,6 +74,15 @@ class Target:
     """Where its workers may run; the number of their threads."""
     cache: Path | None = None
     """An existing folder in which compilers keep their results from process to process, as in a bench."""
+    host: SharedHost | None = None
+    """What workers are copied from; without, each starts an interpreter and imports the framework."""
+
+    def launch(self, folder: Path) -> Launch:
+        """How a worker is started in an existing folder."""
+        environment = worker_environment(len(self.processors))
+        if self.cache:
+            environment["TMPDIR"] = str(self.cache)
+        return Launch(self.python, folder, folder / "log", environment, list(self.processors), BUDGET)
 
 
 @dataclass
@@ -141,13 +151,12 @@ class Timing:
 def worker(target: Target, folder: Path) -> Iterator[WorkerProcess]:
     """Start a worker that lives as long as the ``with`` block."""
     folder.mkdir()
-    environment = worker_environment(len(target.processors))
-    if target.cache:
-        environment["TMPDIR"] = str(target.cache)
-    process = WorkerProcess(Launch(target.python, folder, folder / "log", environment, list(target.processors), BUDGET))
+    launch = target.launch(folder)
+    process = target.host.copy(launch) if target.host else WorkerProcess(launch)
     try:
-        process.hello()
-        process.ask("import", file=str(target.file))
+        if not target.host:
+            process.hello()
+            process.ask("import", file=str(target.file))
         yield process
     finally:
         process.kill()
