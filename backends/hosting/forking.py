@@ -41,6 +41,7 @@ def fork(channel: Connection, folder: str, environment: dict[str, str], parent: 
             channel.close()  # lockstep is to see the end of the process that this one comes from
             _settle(log, folder, environment)
             os.close(told)
+            sys.argv[1:] = [str(theirs)]  # as of a worker with an interpreter of its own
             return Connection(theirs)
         os.close(theirs)
         os.waitpid(middle, 0)

@@ -203,7 +203,8 @@ class Session:
         if added:
             labels = ", ".join(comparison.materials.label for comparison, _ in added)
             self.progress.add([record for _, records in added for record in records])
-            self.progress.message(f"there is time left: round {round_} of {labels}")
+            why = "there is time left" if self._options.until is None else "ratios that are not sure enough yet"
+            self.progress.message(f"{why}: round {round_} of {labels}")
 
     def _unsure(self, comparison: Comparison, found: pd.DataFrame) -> tuple[Cell, ...]:
         """The cells of a comparison that are to have another round; with ``until``, those with wide intervals."""
