@@ -83,6 +83,12 @@ def scale(session: nox.Session) -> None:
 
 
 @nox.session
+def speed(session: nox.Session) -> None:
+    """Measure how long people wait for bench and command line, and what processes take; '-- --help': options."""
+    _measure(session, "tests.speed")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types, and which room imports which."""
     _install(session, "--group", "dev", "--group", "lint")

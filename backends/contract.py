@@ -171,6 +171,9 @@ class Backend(ABC):
     modes: ClassVar[Mapping[str, str]]
     """Ways in which users of the framework really run it, each with a description of a few words."""
 
+    modes_on_request: ClassVar[tuple[str, ...]] = ()
+    """Modes that run only where they are named: another one of the backend's is faster everywhere. A literal."""
+
     devices: ClassVar[tuple[str, ...]]
     """Kinds of device that the backend can use at all: ``"cpu"``, ``"gpu"``."""
 

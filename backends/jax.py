@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,6 +56,7 @@ class Jax(Backend):
             raise Unavailable("JAX has TF32 on GPUs only")
         # On a GPU, the default would be TF32.
         jax.config.update("jax_default_matmul_precision", "highest" if job.precision == "float32" else "tensorfloat32")
+        _keep_compiled()
         replicas = job.replicas
         if replicas > 1 and jax.config.jax_num_cpu_devices != replicas:
             jax.config.update("jax_num_cpu_devices", replicas)  # of the client, which is made with the first of them
@@ -275,6 +277,13 @@ def _keeping(step: Callable[..., Any]) -> Callable[..., Any]:
 def _room(steps: int) -> int:
     """How many losses the array has that goes through the steps: few sizes, as each of them is compiled anew."""
     return max(LOSSES, 1 << (steps - 1).bit_length())
+
+
+def _keep_compiled() -> None:
+    """Keep what XLA compiles, however quick that was, for later processes: beside the temporary files."""
+    jax.config.update("jax_compilation_cache_dir", f"{tempfile.gettempdir()}/jax-cache")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _scan(step: Callable[..., Any]) -> Callable[..., Any]:

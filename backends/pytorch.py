@@ -39,6 +39,7 @@ class PyTorch(Backend):
         "step": "torch.compile around the whole step: gather, forward, loss, backward and update",
         "aot": "the same step compiled ahead of time, to a library without Python (AOTInductor)",
     }
+    modes_on_request = ("compile", "step")  # aot is faster
     devices = ("cpu", "gpu")
     launcher = ("{python}", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node={replicas}")
 

@@ -54,6 +54,24 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
         console.print(f"noise: {sentence}", markup=False, highlight=False)
 
 
+def preliminary_texts(
+    runs: pd.DataFrame, windows: pd.DataFrame, experiment: str, baseline: tuple[str, str]
+) -> list[str]:
+    """Say in a line per comparison of an experiment what its first round has brought, which has no intervals yet."""
+    summary = summary_table(runs[(runs["excluded"] == "") & (runs["experiment"] == experiment)], windows, baseline)
+    texts = []
+    for _, cells in summary.groupby(COMPARISON, sort=False, dropna=False):
+        compared = cells.dropna(subset=["ratio"])
+        ratios = [f"{cell.backend} {cell.mode} {cell.ratio:.2g}x" for cell in compared.itertuples()]
+        accuracies = sorted({TEST_ACCURACY.written(value) for value in cells[TEST_ACCURACY.column].dropna()})
+        scores = f"; test accuracy {' and '.join(accuracies)}" if accuracies else ""
+        than = f"{cells['baseline_backend'].iloc[0]} {cells['baseline_mode'].iloc[0]}"
+        texts.append(
+            f"preliminary, one round: {title_of(cells.iloc[0])}, samples/s against {than}: {', '.join(ratios)}{scores}"
+        )
+    return texts
+
+
 def _print_cells(cells: pd.DataFrame, console: Console) -> None:
     """Print a row per backend and mode of one comparison."""
     first = cells.iloc[0]

@@ -52,6 +52,7 @@ class BackendFile:
     launcher: tuple[str, ...] = ()
     coordinator: str = ""
     forkable: bool = True
+    modes_on_request: tuple[str, ...] = ()
 
     @property
     def variable(self) -> str:
@@ -126,8 +127,11 @@ def read(path: Path) -> BackendFile:
     forkable = literals.get("forkable", True)
     if not isinstance(forkable, bool):
         raise BackendFileError(f"backend {path}: 'forkable' is True or False")
+    on_request = literals.get("modes_on_request", ())
+    if not (isinstance(on_request, tuple) and set(on_request) < set(modes)):
+        raise BackendFileError(f"backend {path}: 'modes_on_request' is a tuple of some of its modes, and not of all")
     hash_ = hashlib.sha256(source.encode()).hexdigest()
-    return BackendFile(path.stem, path, modes, devices, values, hash_, launcher, coordinator, forkable)
+    return BackendFile(path.stem, path, modes, devices, values, hash_, launcher, coordinator, forkable, on_request)
 
 
 def _literals(tree: ast.Module) -> dict[str, Any]:

@@ -72,9 +72,21 @@ def _leave_a_copy(tells: int, parent: int) -> None:
         os._exit(1)
 
 
+def _forget_temporary_folder() -> None:
+    """Remove the variables that the import has made of the first process's folder for temporary files, if any.
+
+    PyTorch 2.15 does so with TORCHINDUCTOR_CACHE_DIR: all copies would share a cache, whatever folder they have.
+    """
+    folder = os.environ.get("TMPDIR")
+    for name, value in list(os.environ.items()):
+        if folder and value.startswith(f"{folder}/"):
+            del os.environ[name]
+
+
 def _settle(log: int, folder: str, environment: dict[str, str]) -> None:
     for stream in (1, 2):
         os.dup2(log, stream)
     os.chdir(folder)
+    _forget_temporary_folder()
     os.environ.update(environment)
     tempfile.tempdir = None  # it may have been looked up already

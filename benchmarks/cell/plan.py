@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backends.contract import Precision
+from backends.contract import Precision, job_to_json
 from backends.hosting.environments import BackendFile
 from benchmarks.cell.materials import Materials
 
@@ -22,6 +23,14 @@ class Cell:
     precision: Precision
     stock: bool = False
     """Whether it runs without the tuning that an ordinary user does not have."""
+
+    @property
+    def program(self) -> str:
+        """What a compiler is given to do: the same for cells that differ in nothing that is compiled."""
+        materials = self.materials
+        job = job_to_json(materials.job(self.mode, self.precision, self.stock))
+        sizes = (materials.experiment.batch_size, sorted(materials.data.sizes.items()))
+        return json.dumps([self.backend.name, self.threads, self.device, job, sizes], sort_keys=True)
 
     @property
     def label(self) -> str:

@@ -20,8 +20,9 @@ from benchmarks.cell.keeping import Keeper
 from benchmarks.cell.materials import hash_arrays
 from benchmarks.cell.plan import Cell
 from benchmarks.cell.scoring import line_errors
-from benchmarks.cell.timing import LONGEST_CALL, TimedWindows
+from benchmarks.cell.timing import CallLength, TimedWindows
 from benchmarks.data.cache import SPLITS
+from benchmarks.machine.affinity import release
 from benchmarks.spec.data import LinearRegression
 from benchmarks.worker.conversation import Conversation
 from benchmarks.worker.host import Host
@@ -31,7 +32,7 @@ from results.proof.audit import Audit, continue_from
 from results.proof.checks import contradictions
 from results.proof.judge import Judgement
 from results.proof.ladder import Evidence, Rung, after_the_last_epoch, walk
-from results.record import Epoch, Phase, Run, Status
+from results.record import Epoch, Run, Status
 from results.steady import steady_from
 
 AUDIT_BUDGET = 0.1
@@ -73,12 +74,20 @@ class CellRun:
         session_start: float,
         progress: Callable[[CellRun], None],
         keeper: Keeper | None = None,
+        call_steps: int | None = None,
+        compiled_before: bool = False,
     ) -> None:
-        """Prepare a run without starting anything. ``progress`` is called after every training window and epoch."""
+        """Prepare a run without starting anything. ``progress`` is called after every training window and epoch.
+
+        ``call_steps`` is what another run of this cell has learned of the length of a call; ``compiled_before`` is
+        whether one of the session has had the same program compiled.
+        """
         self.cell = cell
         self.record = record
         self.speed = 0.0
         self.seen = 0
+        self._weighted_loss = 0.0
+        """Sum of the losses of the samples that the epoch has seen."""
         self.epoch = 0
         """The epoch that is being trained, counted from 1."""
         self._judgement = judgement
@@ -86,16 +95,22 @@ class CellRun:
         self._session_start = session_start
         self._progress = progress
         self._keeper = keeper
+        self._compiled_before = compiled_before
         self._conversation: Conversation
         self._windows: TimedWindows
         self._alive = False
-        self._processors: list[int] = []
+        self.processors: list[int] = []
         self._cache: Path
-        self._cache_was_empty = True
         self._seconds_before = 0.0
         """Of the process that the worker is a copy of."""
+        self._length = CallLength(cell.materials.full_steps, call_steps)
         self._losses: list[NDArray[np.float32]] = []
         self._evaluation: Evaluation
+
+    @property
+    def call_steps(self) -> int:
+        """Steps of a call of ``train``, as far as this run has learned what is long enough."""
+        return self._length.steps
 
     @property
     def alive(self) -> bool:
@@ -138,9 +153,8 @@ class CellRun:
         """Start the worker process, as a copy if there is a host."""
         launch.folder.mkdir(parents=True)
         self.record.phase = "start"
-        self._processors = launch.processors
+        self.processors = launch.processors
         self._cache = Path(launch.environment["TMPDIR"])
-        self._cache_was_empty = not _has_files(self._cache)
         self.record.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         before = host.seconds if host else {}
         self._seconds_before = sum(before.values())
@@ -153,7 +167,7 @@ class CellRun:
         batch_size = self.cell.materials.experiment.batch_size
         self._conversation = Conversation(worker, self.record, batch_size, self._session_start, before)
         self._evaluation = Evaluation(self._conversation, self.cell.materials, self.record)
-        self._windows = TimedWindows(self._conversation, self.cell.materials.full_steps, bind=not self.cell.stock)
+        self._windows = TimedWindows(self._conversation, self._length, bind=not self.cell.stock)
         self._alive = True
 
     @_ends_on_failure
@@ -183,29 +197,44 @@ class CellRun:
         self._evidence["logits"] = self._judged_outputs()
 
     @_ends_on_failure
+    def first_step(self) -> None:
+        """Train the first step of all, which may be compiled for it."""
+        losses, seconds = self._conversation.train("first_step", "training", 1, 0, 1)
+        self.epoch = 1
+        self._keep(losses, seconds, self.cell.materials.experiment.batch_size)
+
+    @_ends_on_failure
     def train(self) -> None:
-        """Train all epochs window by window, with an evaluation after each epoch."""
+        """Train the rest of all epochs window by window, with an evaluation after each epoch."""
         materials = self.cell.materials
         for epoch in range(1, materials.experiment.epochs + 1):
-            self.seen, self.epoch = 0, epoch
-            weighted_loss = 0.0
-            # A window ends where the ladder wants to look.
-            cuts = {1 - self._steps_done, self._judgement.steps - self._steps_done}
-            for start, steps in _training_windows(materials.full_steps, cuts):
-                row = (epoch - 1) * materials.full_steps + start
-                phase: Phase = "train" if self._losses else "first_step"
-                losses, seconds = self._conversation.train(phase, "training", epoch, row, steps)
-                weighted_loss += self._keep(losses, seconds, materials.experiment.batch_size)
+            self._train_epoch(epoch)
             if materials.last_batch:
                 losses, seconds = self._conversation.train_last(epoch - 1, materials.last_batch)
-                weighted_loss += self._keep(losses, seconds, materials.last_batch)
-            self._evaluation.after(Epoch(epoch, train_loss=weighted_loss / materials.data.sizes["train"]))
+                self._keep(losses, seconds, materials.last_batch)
+            self._evaluation.after(Epoch(epoch, train_loss=self._weighted_loss / self.seen))
             if self._keeper:
                 self._keeper.after_epoch(self.record, epoch, self._parameters)
             self._progress(self)
+            self.seen, self._weighted_loss = 0, 0.0
         data = materials.experiment.data
         if isinstance(data, LinearRegression) and len(materials.model.layers) == 1:
             self.record.weight_error, self.record.bias_error = line_errors(data, self._parameters())
+
+    def _train_epoch(self, epoch: int) -> None:
+        """Train what is left of an epoch's full batches; a window ends where the ladder wants to look."""
+        self.epoch = epoch
+        full_steps, batch_size = self.cell.materials.full_steps, self.cell.materials.experiment.batch_size
+        before = self._steps_done - (self.seen // batch_size)
+        start = self.seen // batch_size
+        while start < full_steps:
+            ends = [(start // self.call_steps + 1) * self.call_steps, full_steps, self._judgement.steps - before]
+            steps = min(end for end in ends if end > start) - start
+            row = (epoch - 1) * full_steps + start
+            losses, seconds = self._conversation.train("train", "training", epoch, row, steps)
+            self._length.learn(steps, seconds)
+            self._keep(losses, seconds, batch_size)
+            start += steps
 
     @_ends_on_failure
     def warm_up(self) -> None:
@@ -224,14 +253,14 @@ class CellRun:
         shown = audit(self._conversation, self.cell.materials, self._windows)
         self._describe()  # again: some settings can be read back only after the work
         if _has_files(self._cache):
-            self.record.compiler_cache = "cold" if self._cache_was_empty else "warm"
+            self.record.compiler_cache = "warm" if self._compiled_before else "cold"
         self.record.peak_memory_bytes = self._conversation.ask("bookkeeping", "memory").values["peak"]
         self._sum_up()
         self.record.losses = np.concatenate(self._losses)
         with self._conversation.clock.within("ladder"):
             rungs = self._walk(shown)
         self.record.waiting_cpu_seconds = self._conversation.worker.paused_cpu_seconds
-        found = contradictions(self.record, self._life, self._processors)
+        found = contradictions(self.record, self._life, self.processors)
         if not rungs[-1].holds:
             self.end("not-equivalent", str(rungs[-1]))
         elif found:
@@ -281,7 +310,23 @@ class CellRun:
             if self._alive:
                 self._conversation.pause()
 
+    @contextmanager
+    def at(self, processors: list[int]) -> Iterator[None]:
+        """Have all threads of the worker run on other processors for the length of a ``with`` block."""
+        if processors == self.processors:
+            yield
+            return
+        self._place(processors)
+        try:
+            yield
+        finally:
+            self._place(self.processors)
+
     # --- the parts ----------------------------------------------------------------------------------------------
+
+    def _place(self, processors: list[int]) -> None:
+        if self._alive:
+            release(self._conversation.worker.pid, processors)
 
     def _load(self) -> None:
         """Load on the device that was asked for; "auto" is the GPU where the backend finds one, else the CPU."""
@@ -308,8 +353,8 @@ class CellRun:
         self.record.settings = {**settings, "affinity": affinity, "bound_threads": self._windows.bound_threads}
         self.record.framework = " ".join(f"{name} {version}" for name, version in settings["versions"].items())
 
-    def _keep(self, losses: NDArray[np.float32], seconds: float, batch_size: int) -> float:
-        """Keep the losses of one window of training; return the sum of its samples' losses."""
+    def _keep(self, losses: NDArray[np.float32], seconds: float, batch_size: int) -> None:
+        """Keep the losses of one window of training."""
         step = self._steps_done + 1
         self._losses.append(losses)
         finite = np.isfinite(losses)
@@ -322,8 +367,8 @@ class CellRun:
             self._evidence["first_step"] = self._conversation.parameters()
         if self._steps_done == self._judgement.steps:
             self._evidence["trained_logits"] = self._judged_outputs()
+        self._weighted_loss += float(losses.sum(dtype=np.float64)) * batch_size
         self._progress(self)
-        return float(losses.sum(dtype=np.float64)) * batch_size
 
     def _parameters(self) -> Parameters:
         return self._conversation.parameters("bookkeeping")
@@ -383,12 +428,3 @@ class CellRun:
 
 def _has_files(folder: Path) -> bool:
     return any(path.is_file() for path in folder.rglob("*"))
-
-
-def _training_windows(full_steps: int, cuts: set[int]) -> Iterator[tuple[int, int]]:
-    """Cut an epoch's full batches into windows (first step, number of steps), also before each step of ``cuts``."""
-    ends = {*range(LONGEST_CALL, full_steps, LONGEST_CALL), full_steps}
-    start = 0
-    for end in sorted(ends | {cut for cut in cuts if 0 < cut < full_steps}):
-        yield start, end - start
-        start = end

@@ -22,10 +22,13 @@ from benchmarks.worker.process import WorkerError
 from results.record import WindowKind
 
 LONGEST_CALL = 50
-"""Steps of a call of ``train``; progress is seen at least so often, and a slow mode's window need not be longer."""
+"""Steps of a call of ``train``: progress is seen at least so often."""
 
 AIMED_WINDOW = 0.07
 """Seconds; both ends are a message of the worker, whose way varies by some 0.1 ms, a seven-hundredth of it."""
+
+SLOW = 2.0
+"""Calls that take more than so many times what a window needs are made shorter."""
 
 LEAD_IN = 0.25
 """Share of a window that is trained before it in the same turn: the workers before have emptied the caches."""
@@ -46,17 +49,37 @@ IDLE_CHECK = 0.05
 """Seconds after a window in which the worker has nothing to do; processor time is counted in ticks of 0.01 s."""
 
 
+class CallLength:
+    """How many steps a call of ``train`` asks for: fewer where that many take longer than a window needs to be."""
+
+    def __init__(self, full_steps: int, steps: int | None = None) -> None:
+        """Begin with as many as an epoch has, at most ``LONGEST_CALL``, or with what another run has learned."""
+        self._full_steps = full_steps
+        self.steps = steps or min(LONGEST_CALL, full_steps)
+        self._seen: set[int] = set()
+
+    def learn(self, steps: int, seconds: float) -> None:
+        """Take note of a call; the first one of a length is not judged, as it may have been compiled.
+
+        A shorter length leaves at most one step over at the end of an epoch: that is compiled already.
+        """
+        if steps in self._seen and steps == self.steps and seconds > SLOW * AIMED_WINDOW:
+            most = max(1, int(steps * AIMED_WINDOW / seconds))
+            self.steps = next(length for length in range(most, 0, -1) if self._full_steps % length <= 1)
+        self._seen.add(steps)
+
+
 class TimedWindows:
     """The windows of one worker."""
 
-    def __init__(self, conversation: Conversation, full_steps: int, bind: bool = True) -> None:
-        """Take windows of full batches, of which an epoch has ``full_steps``.
+    def __init__(self, conversation: Conversation, length: CallLength, bind: bool = True) -> None:
+        """Take windows of full batches, in calls of a length that the training has learned.
 
         Unless ``bind``, threads run where the system puts them among the processors of the worker.
         """
         self._conversation = conversation
         self._bind = bind
-        self.call_steps = min(LONGEST_CALL, full_steps)
+        self._length = length
         self.calls = 1
         self.seconds: list[float] = []
         """What each window took."""
@@ -65,6 +88,11 @@ class TimedWindows:
         """Threads that had a processor of their own."""
         self.allowed: set[int] = set()
         """Processors that any thread was free to run on, before its threads were bound and after the windows."""
+
+    @property
+    def call_steps(self) -> int:
+        """Steps of a call of ``train``, as in the training."""
+        return self._length.steps
 
     @property
     def cpu_per_wall(self) -> float:

@@ -27,7 +27,7 @@ from benchmarks.cluster.part import Part, Row
 from benchmarks.cluster.worker import LOST, OTHER_VERSION, PATIENCE, POLL, code_version, run_part
 from benchmarks.session.estimate import estimate
 from benchmarks.session.exit_codes import OK
-from benchmarks.session.local import warn_of_code
+from benchmarks.session.local import tell_of_modes
 from benchmarks.session.outcome import carry_out
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.request import Request, Variant
@@ -59,7 +59,7 @@ def on_cluster(cluster: str, request: Request, what: str, store: Store, console:
             _preview(request, machines, interrupted, store, console)
             return OK
         with TerminalProgress(console) as progress, claim(store, what, request.options.fresh) as name:
-            warn_of_code(request.modes, progress)
+            tell_of_modes(request, progress)
             session = ClusterSession(name, request, machines, store, progress)
             return carry_out(session, store, request.options, console)
 

@@ -37,7 +37,8 @@ def list_() -> None:
         made = "made" if environments.is_ready(backend) else "not made yet"
         console.print(f"  {name:22} environment: {given or made}; devices: {', '.join(backend.devices)}")
         for mode, description in backend.modes.items():
-            console.print(f"    {mode:20} {description}")
+            mark = " (waits for --mode: another one is faster)" if mode in backend.modes_on_request else ""
+            console.print(f"    {mode:20} {description}{mark}")
     console.print("devices:")
     cores = len(physical_cores())
     console.print(f"  cpu                    {cpu_name()}, {cores} physical cores")

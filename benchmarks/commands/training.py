@@ -14,7 +14,7 @@ from backends.hosting import environments
 from backends.hosting.environments import Interpreters
 from benchmarks.commands.options import RESULTS, Device, Pythons, Results, pythons_given
 from benchmarks.errors import InputError
-from benchmarks.session.options import MOST_TIMES, REPEATS, Options
+from benchmarks.session.options import BUDGET, BUDGET_UNTIL, LEAST_ROUNDS, Options
 from results.baseline import BASELINE
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def run(
         typer.Option(
             min=1,
             max=1000,
-            help="Rounds; every configuration runs once in each, in a fresh process; "
-            f"default: {REPEATS}, and up to {MOST_TIMES * REPEATS} where timings are too noisy.",
+            help="Rounds; every configuration runs once in each, in a fresh process; default: what the budget allows, "
+            f"{LEAST_ROUNDS} at least.",
         ),
     ] = None,
     until: Annotated[
@@ -72,12 +72,17 @@ def run(
         typer.Option(
             metavar="SHARE",
             parser=_share,
-            help="Add rounds until every interval is at most this wide, such as 2%, or the budget is spent.",
+            help="Add rounds only until every interval is at most this wide, such as 2%.",
         ),
     ] = None,
     budget: Annotated[
-        float, typer.Option(min=0, metavar="MINUTES", help="With --until: add no round after so long.")
-    ] = 30.0,
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="MINUTES",
+            help=f"Time for measuring; default: {BUDGET}, with --until 30. With --repeats, none is needed.",
+        ),
+    ] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
@@ -166,12 +171,11 @@ def run(
         start=_start(from_, results) if from_ else None,
     )
     options = Options(
-        repeats or REPEATS,
+        repeats or LEAST_ROUNDS,
         timeout,
         baseline=baseline,
         until=until,
-        go_on=repeats is None and until is None,
-        budget=budget * 60,
+        budget=_seconds(repeats, until, budget),
         target_accuracy=target_accuracy,
         command=shlex.join(["lockstep", *sys.argv[1:]]),
         keep_models=keep_models,
@@ -180,6 +184,13 @@ def run(
     )
     pythons = pythons_given(python or [], backend or [])
     raise typer.Exit(bench(selection, options, pythons, results, Console(), dry_run, cluster))
+
+
+def _seconds(repeats: int | None, until: float | None, budget: float | None) -> float | None:
+    """What may be spent on rounds beyond the planned ones; None if a number of rounds is all that was asked for."""
+    if budget is None and repeats is not None and until is None:
+        return None
+    return 60 * (budget if budget is not None else BUDGET if until is None else BUDGET_UNTIL)
 
 
 def _start(run: str, results: Path) -> Start:

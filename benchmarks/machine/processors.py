@@ -54,6 +54,23 @@ def spread(threads: int, place: int) -> list[int]:
     return sorted({order[(place * threads + number) % len(order)] for number in range(threads)})
 
 
+def places(threads: int) -> list[list[int]]:
+    """Sets of so many processors that share none and are on one memory node: those of the workers, and others beside.
+
+    The first is ``processors_for(threads)``. What a process touches on another node would be far away afterwards.
+    """
+    home = processors_for(threads)
+    node = _node(home[0])
+    others = [core for core in physical_cores() if core not in home and _node(core) == node]
+    return [home, *(others[i : i + threads] for i in range(0, len(others) - threads + 1, threads))]
+
+
+def _node(processor: int) -> str:
+    """Name of the memory node of a processor; empty where the system does not tell."""
+    found = Path(f"/sys/devices/system/cpu/cpu{processor}").glob("node[0-9]*")
+    return next((path.name for path in found), "")
+
+
 def _allowed() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.machine.processors import spread
-from benchmarks.session.importing import side_by_side
+from benchmarks.session.side_by_side import side_by_side
 from benchmarks.worker.host import Host, NoHost, import_framework
 from benchmarks.worker.process import Launch, WorkerError, WorkerProcess
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from backends.hosting import environments
-from backends.hosting.environments import BackendFile, Interpreters
+from backends.hosting.environments import Interpreters
 from benchmarks.cell.materials import Materials, Start, draw, prepare_data
 from benchmarks.cell.plan import Cell
 from benchmarks.errors import InputError
@@ -17,7 +16,7 @@ from benchmarks.session.exit_codes import OK
 from benchmarks.session.outcome import carry_out
 from benchmarks.session.preview import preview
 from benchmarks.session.progress import TerminalProgress
-from benchmarks.session.request import Request, Variant, threads_of
+from benchmarks.session.request import Request, Variant, left_out, threads_of
 from benchmarks.session.resume import claim
 from benchmarks.session.session import Session
 from results.store import Store
@@ -39,7 +38,7 @@ def on_this_machine(request: Request, what: str, store: Store, console: Console,
     ):
         interpreters = Interpreters(request.pythons, progress.message)
         cells = prepare_cells(request, interpreters, Path(scratch))
-        warn_of_code(request.modes, progress)
+        tell_of_modes(request, progress)
         with claim(store, what, options.fresh) as name:
             session = Session(name, cells, options, interpreters, Path(scratch), store, progress)
             return carry_out(session, store, options, console)
@@ -64,11 +63,13 @@ def prepare_cells(request: Request, interpreters: Interpreters, scratch: Path) -
     return cells
 
 
-def warn_of_code(modes: Sequence[tuple[BackendFile, str]], progress: TerminalProgress) -> None:
-    """Name the backends that did not come with lockstep."""
-    for path in dict.fromkeys(backend.path for backend, _ in modes):
+def tell_of_modes(request: Request, progress: TerminalProgress) -> None:
+    """Name the backends that did not come with lockstep, and the modes that do not run."""
+    for path in dict.fromkeys(backend.path for backend, _ in request.modes):
         if path.parent != environments.FOLDER:
             progress.message(f"{path} is code that runs with your rights")
+    if text := left_out(request):
+        progress.message(text)
 
 
 def _materials(variant: Variant, start: Start | None, interpreters: Interpreters, folder: Path) -> Materials:

@@ -10,13 +10,16 @@ from results.baseline import BASELINE
 JUDGE_BUDGET = 12.0
 """Seconds that the float64 reference and its copies may train for one experiment, unless the options say otherwise."""
 
-REPEATS = 5
-"""Rounds, unless the options say otherwise."""
+LEAST_ROUNDS = 3
+"""Rounds at least, however small the budget is: fewer give no interval to speak of."""
 
-MOST_TIMES = 2
-"""Times the rounds of the plan are the most that a cell runs, unless a width of the interval is asked for."""
+BUDGET = 5.5
+"""Minutes that a command spends on measuring, unless the options say otherwise."""
 
-TURNS = 20
+BUDGET_UNTIL = 30.0
+"""The same with a width that intervals have to reach."""
+
+TURNS = 10
 """Timed windows of each worker in a round, more where they are noisy, unless the options say otherwise."""
 
 
@@ -24,8 +27,8 @@ TURNS = 20
 class Options:
     """What applies to all cells of a session."""
 
-    repeats: int = REPEATS
-    """Rounds: every cell runs once in each, in a fresh process."""
+    repeats: int = LEAST_ROUNDS
+    """Rounds that are planned: every cell runs once in each, in a fresh process."""
     timeout: float = 3600.0
     """Seconds that one run may work."""
     turns: int = TURNS
@@ -39,10 +42,12 @@ class Options:
     """Test accuracy, from 0 to 1, whose time is taken."""
     until: float | None = None
     """Add rounds until every interval of a ratio is at most this wide, as a share of the ratio."""
-    budget: float = 1800.0
-    """With ``until``: seconds of the session after which no round is added."""
-    go_on: bool = False
-    """Without ``until``: whether to add rounds, up to a point, where a cell cannot be told from its baseline yet."""
+    budget: float | None = None
+    """Seconds of the session that are spent on rounds beyond the planned ones; None adds none.
+
+    With ``until``, rounds are added until the intervals are narrow, else as long as the next one is expected to end
+    in time.
+    """
     command: str = ""
     """What was typed, for the report."""
     log_every: int | None = None
@@ -55,12 +60,17 @@ class Options:
     @property
     def adds_rounds(self) -> bool:
         """Whether more rounds may be run than the plan has."""
-        return self.go_on or self.until is not None
+        return self.budget is not None
+
+    @property
+    def spent(self) -> float | None:
+        """Seconds that the session takes at least, as rounds are added to fill them; None if they are not."""
+        return self.budget if self.until is None else None
 
     @property
     def rounds(self) -> dict[str, Any]:
         """Those that say how many rounds there are."""
-        return {name: getattr(self, name) for name in ("repeats", "until", "go_on")}
+        return {name: getattr(self, name) for name in ("repeats", "until", "budget")}
 
     @property
     def measured(self) -> dict[str, Any]:

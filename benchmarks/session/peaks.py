@@ -40,7 +40,7 @@ LONG_STEP = 0.1
 TRIES = 5
 """The best of so many counts."""
 
-LONGEST_TRIES = 1.0
+LONGEST_TRIES = 0.5
 """Seconds; once the tries of a size took so long together, there is no further one."""
 
 COPIED_BYTES = 256 * 2**20

@@ -11,7 +11,7 @@ from benchmarks.data.prepare import find_prepared
 from benchmarks.machine.description import describe_machine
 from benchmarks.session import resume
 from benchmarks.session.estimate import estimate
-from benchmarks.session.request import Request, Variant, threads_of
+from benchmarks.session.request import Request, Variant, left_out, threads_of
 from results.store import Store
 
 
@@ -46,9 +46,12 @@ def preview(request: Request, asked: str, store: Store, console: Console) -> Non
     for backend in {backend.name: backend for backend, _ in request.modes}.values():
         if not (interpreters.given(backend) or environments.is_ready(backend)):
             _say(console, f"{backend.name}: its environment is not made yet")
+    if text := left_out(request):
+        _say(console, text)
     if interrupted:
         _say(console, f"the interrupted session {interrupted[0]} would be continued; --fresh starts over")
-    _say(console, f"{len(to_run)} runs would be run: {estimate(store.runs(), to_run)}")
+    outlook = estimate(store.runs(), to_run, options.spent)
+    _say(console, f"{len(to_run)} runs would be run: {outlook}")
 
 
 def _keys(

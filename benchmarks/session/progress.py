@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -12,6 +14,11 @@ from benchmarks.cell.plan import Comparison
 from benchmarks.cell.run import CellRun
 from benchmarks.session.estimate import in_words
 from results.record import Epoch, Run, where_and_why
+from results.store import Store
+from results.terminal import preliminary_texts
+
+HEARTBEAT = 15.0
+"""Seconds after which a line is printed at the latest, where there is no live one."""
 
 
 class TerminalProgress:
@@ -33,13 +40,20 @@ class TerminalProgress:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=None)
+        self._now = "preparing data and environments"
+        self._last_line = time.perf_counter()
+        self._stopped = threading.Event()
         self._remaining: list[Run] = []
         self._total = 0
         self._seconds: dict[tuple[str, ...], float] = {}
+        self.deadline: float | None = None
+        """Until when rounds are added, a reading of ``perf_counter``."""
 
     def __enter__(self) -> TerminalProgress:
         """Show the live line."""
         self._bar.start()
+        if not self._console.is_terminal:
+            threading.Thread(target=self._beat, daemon=True).start()
         return self
 
     def __exit__(
@@ -50,6 +64,7 @@ class TerminalProgress:
 
     def stop(self) -> None:
         """Take the live line away; lines can still be printed."""
+        self._stopped.set()
         self._bar.stop()
 
     def plan(self, runs: Sequence[Run]) -> None:
@@ -71,11 +86,21 @@ class TerminalProgress:
 
     def message(self, text: str) -> None:
         """Print a line."""
+        self._last_line = time.perf_counter()
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def doing(self, text: str) -> None:
+        """Update the live line: what begins now."""
+        self._live(text)
 
     def judging(self, experiment: str) -> None:
         """Update the live line."""
         self._live(f"{experiment} | the float64 reference trains")
+
+    def preliminary(self, store: Store, session: str, experiment: str, baseline: tuple[str, str]) -> None:
+        """Print what one round says of an experiment."""
+        for text in preliminary_texts(store.runs(session), store.windows(session), experiment, baseline):
+            self.message(text)
 
     def training(self, run: CellRun) -> None:
         """Update the live line: cell, epoch, loss, samples/s, time left."""
@@ -116,15 +141,27 @@ class TerminalProgress:
 
     def _live(self, text: str) -> None:
         left = self._time_left()
-        self._bar.update(self._task, description=text + (f" | about {left} left" if left else ""))
+        self._now = text + (f" | about {left} left" if left else "")
+        self._bar.update(self._task, description=self._now)
+
+    def _beat(self) -> None:
+        """Where there is no live line, print what would be in it whenever nothing else has been printed for a while."""
+        while not self._stopped.wait(min(HEARTBEAT, 1.0)):
+            if time.perf_counter() - self._last_line >= HEARTBEAT:
+                self.message(self._now)
 
     def _time_left(self) -> str:
-        """Estimate from what each cell took in the rounds before; new cells count as the mean of the others."""
-        if not self._seconds or not self._remaining:
-            return ""
-        mean = sum(self._seconds.values()) / len(self._seconds)
-        left = sum(self._seconds.get(_cell(run), mean) for run in self._remaining)
-        return in_words(left)
+        """Estimate from what each cell took in the rounds before; new cells count as the mean of the others.
+
+        It is at least what is left of the budget.
+        """
+        left = 0.0
+        if self._seconds:
+            mean = sum(self._seconds.values()) / len(self._seconds)
+            left = sum(self._seconds.get(_cell(run), mean) for run in self._remaining)
+        if self.deadline is not None:
+            left = max(left, self.deadline - time.perf_counter())
+        return in_words(left) if left > 0 else ""
 
 
 def _scores(row: Epoch) -> str:

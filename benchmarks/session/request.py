@@ -80,7 +80,8 @@ def read(selection: Selection, options: Options, pythons: dict[str, str]) -> Req
 
     Raises InputError or BackendFileError.
     """
-    variants, modes = _variants(selection), _modes(selection)
+    variants = _variants(selection)
+    modes = _modes(selection, on_request=not _are_plain(variants, selection))
     if not variants or not modes:
         return None
     if (planned := len(variants) * len(modes) * options.repeats) > LARGEST_PLAN:
@@ -115,8 +116,17 @@ def _variants(selection: Selection) -> list[Variant]:
     return [variant for variant in variants if selection.experiments or variant.experiment.default]
 
 
-def _modes(selection: Selection) -> list[tuple[BackendFile, str]]:
-    """The modes to run, backend by backend; a mode that no chosen backend has is an error."""
+def _are_plain(variants: Sequence[Variant], selection: Selection) -> bool:
+    """Whether everything runs on the CPU as one replica: elsewhere, other modes may be the fastest."""
+    on_cpu = selection.device == "cpu" or (selection.device == "auto" and not environments.has_nvidia_gpu())
+    return on_cpu and all(variant.experiment.replicas == 1 for variant in variants)
+
+
+def _modes(selection: Selection, on_request: bool) -> list[tuple[BackendFile, str]]:
+    """The modes to run, backend by backend; a mode that no chosen backend has is an error.
+
+    Without names, all of them are, those that wait for being named only if ``on_request``.
+    """
     names = selection.backends or [name for name in environments.names() if name != "reference"]
     backends = [environments.find(name) for name in dict.fromkeys(names)]
     if twice := _first_repeated([backend.name for backend in backends]):
@@ -125,7 +135,28 @@ def _modes(selection: Selection) -> list[tuple[BackendFile, str]]:
     for mode in selection.modes:
         if mode not in known:
             raise InputError(f"--mode {mode}: no chosen backend has it; there are {', '.join(sorted(known))}")
-    return [(backend, mode) for backend in backends for mode in backend.modes if mode in (selection.modes or known)]
+    return [
+        (backend, mode)
+        for backend in backends
+        for mode in backend.modes
+        if mode in selection.modes or (not selection.modes and (on_request or mode not in backend.modes_on_request))
+    ]
+
+
+def left_out(request: Request) -> str:
+    """What to tell of modes that were not named and wait for that; empty if there are none."""
+    if request.selection.modes:
+        return ""
+    chosen = {backend.name: backend for backend, _ in request.modes}
+    names = [
+        f"{backend.name} {mode}"
+        for backend in chosen.values()
+        for mode in backend.modes_on_request
+        if (backend, mode) not in request.modes
+    ]
+    if not names:
+        return ""
+    return f"left out, as another mode of theirs is faster everywhere: {', '.join(names)}; --mode names modes"
 
 
 def _first_repeated(names: Sequence[str]) -> str | None:

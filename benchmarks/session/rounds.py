@@ -1,15 +1,17 @@
-"""Rounds: the plan has as many as were asked for; those of a cell go on as long as its ratio is not known well enough.
+"""Rounds: after those of the plan, more are run as long as the budget lasts, or until intervals are narrow enough.
 
-By default that is judged by the noise of the turns, which says nothing of how far the rounds are apart. To stop as soon
-as the rounds agree is to prefer those that agree by chance. ``until`` cannot but look at the width, and pays for it
-(``nox -s calibrate``).
+With a budget alone, how many there are depends on the time that they take, and on nothing that was measured in them: to
+stop as soon as the rounds agree is to prefer those that agree by chance. ``until`` cannot but look at the width, and
+pays for it (``nox -s calibrate``).
 """
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
-from benchmarks.session.turns import CLEAR, SURE_ENOUGH
+from benchmarks.session.turns import CLEAR
 from results.statistics import Ratio
 
 UNTIL_MARGIN = 0.9
@@ -27,23 +29,22 @@ def is_narrow(found: Ratio, until: float) -> bool:
     return found.width <= UNTIL_MARGIN * until
 
 
-def is_noisy(log_ratio: float, turns_error: float) -> bool:
-    """Whether turns did not suffice to tell a cell from its baseline; ``turns_error`` is ``statistics.turns_error``.
-
-    A ratio that is far from one is known: nobody asks who is faster.
-    """
-    return abs(log_ratio) < CLEAR and turns_error > SURE_ENOUGH
-
-
-def going_on(compared: pd.DataFrame, until: float | None) -> set[Name]:
-    """The cells whose ratios are not known, with their baselines; ``compared`` is made by ``statistics.compare``."""
+def not_narrow(compared: pd.DataFrame, until: float) -> set[Name]:
+    """The cells whose intervals are too wide, with their baselines; ``compared`` is made by ``statistics.compare``."""
     names: set[Name] = set()
     for row in compared[compared["verdict"] != "baseline"].to_dict("records"):
-        found = Ratio(row["ratio"], row["low"], row["high"])
-        if is_noisy(found.log, row["turns_error"]) if until is None else not is_narrow(found, until):
+        if not is_narrow(Ratio(row["ratio"], row["low"], row["high"]), until):
             where = row["experiment_hash"], row["threads_asked"]
             names |= {
                 (*where, row["backend"], row["mode"]),
                 (*where, row["baseline_backend"], row["baseline_mode"]),
             }
     return names
+
+
+def noisiest_first(compared: pd.DataFrame) -> list[tuple[str, int]]:
+    """Experiments and threads, those first whose turns leave most open of a ratio that is not clear anyway."""
+    is_near = compared["ratio"].astype(float).between(math.exp(-CLEAR), math.exp(CLEAR))
+    near = compared[is_near & (compared["verdict"] != "baseline")]
+    noise = near.groupby(["experiment_hash", "threads_asked"])["turns_error"].max().sort_values(ascending=False)
+    return [(str(name), int(threads)) for name, threads in noise.index]

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from backends.hosting.environments import EnvironmentFailed, Interpreters
+import pandas as pd
+
+from backends.hosting.environments import Interpreters
 from benchmarks.cell.keeping import Keeper
 from benchmarks.cell.plan import Cell, Comparison, comparisons
 from benchmarks.cell.run import CellRun
 from benchmarks.machine.description import describe_machine, gpu_state
+from benchmarks.machine.memory import workers_that_fit
 from benchmarks.machine.noise import NoiseWatch, processor_settings
-from benchmarks.machine.processors import processors_for
 from benchmarks.session import resume, rounds
 from benchmarks.session.estimate import estimate
-from benchmarks.session.hosts import Hosts, Key
-from benchmarks.session.importing import side_by_side
-from benchmarks.session.options import MOST_TIMES, Options
-from benchmarks.session.peaks import Contestant, Limits, copy_bandwidth, product_peaks
+from benchmarks.session.options import Options
+from benchmarks.session.peaks import Limits, copy_bandwidth, product_peaks
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.signals import Interrupted, shielded
+from benchmarks.session.starting import Starter
 from benchmarks.session.turns import take_turns
 from benchmarks.spec.flops import step_flops
-from benchmarks.worker.environment import worker_environment
-from benchmarks.worker.host import Host, NoHost
-from benchmarks.worker.process import Launch
 from results.proof.judge import Judgement, judge
 from results.record import Run
 from results.statistics import compare
 from results.store import Store
+
+Planned = tuple[Comparison, list[Run]]
+"""A comparison, and the records of its runs; none if they stand already."""
 
 
 class Session:
@@ -64,13 +64,18 @@ class Session:
         self._node = node
         described = {**describe_machine(), **({"node": node} if node else {})}
         self._machine = {**described, **processor_settings()}
-        self._start = self._last_end = time.perf_counter()
-        self._hosts = Hosts(scratch)
+        self._start = time.perf_counter()
         self._judgements: dict[str, Judgement] = {}
         self._limits: dict[int, Limits] = {}
+        self._seconds: dict[tuple[str, int], float] = {}
+        """What the latest round of each comparison took."""
+        self._call_steps: dict[rounds.Name, int] = {}
+        """What earlier rounds have learned of the length of a call."""
+        self._compiled: set[str] = set()
+        """The programs that compilers have seen."""
         self._comparisons = comparisons(cells)
-        self._processors = {comparison.threads: processors_for(comparison.threads) for comparison in self._comparisons}
         self._keys = resume.Keys(interpreters, described, options.measured)
+        self._starter = Starter(interpreters, scratch, store.folder / "logs", options.timeout, self._keys)
         self._elsewhere = elsewhere
         self._count, self._standing = resume.go_on(store, name, cells, self._keys)
         self._plan = [
@@ -90,23 +95,22 @@ class Session:
             for _, records in self._plan
             for record in records
         ]
-        self.progress.outlook(estimate(self._store.runs(), cells), self.name, len(self._standing))
-        logs = self._store.folder / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+        spent = self._options.spent
+        self.progress.outlook(estimate(self._store.runs(), cells, spent), self.name, len(self._standing))
+        self.progress.deadline = None if spent is None else self._start + spent
+        (self._store.folder / "logs").mkdir(parents=True, exist_ok=True)
         live: list[CellRun] = []
+        position = 0
         try:
-            for comparison, records in self._plan:  # it grows at its end
-                if records:
-                    judgement = self._judge(comparison, records[0])
-                    live = [
-                        CellRun(cell, record, judgement, self._start, self.progress.training, self._keeper(cell))
-                        for cell, record in zip(comparison.cells, records, strict=True)
-                    ]
-                    if self._options.peaks:
-                        self._measure_limits(comparison.threads, comparison.round)
-                    self._compare(comparison, live, logs)
-                if comparison is self._plan[-1][0]:
-                    self._add_rounds(comparison.round + 1)
+            while position < len(self._plan):  # it grows at its end
+                batch = self._batch(position)
+                position += len(batch)
+                live = []
+                for comparison, records in batch:
+                    live += self._cell_runs(comparison, records)
+                self._run(batch, live)
+                if position == len(self._plan):
+                    self._add_rounds(batch[-1][0].round + 1)
             self._store.finish(self.name)
         except Interrupted as signal:
             self.progress.message(
@@ -117,7 +121,37 @@ class Session:
         finally:
             for run in live:
                 run.end_worker()
-            self._hosts.end()
+            self._starter.end()
+
+    def _batch(self, position: int) -> list[Planned]:
+        """The next comparisons of the plan, of one round, whose workers may be there at the same time."""
+        first, workers = self._plan[position][0], 0
+        batch: list[Planned] = []
+        for comparison, records in self._plan[position:]:
+            workers += len(records)
+            together = (comparison.round, comparison.threads) == (first.round, first.threads)
+            if batch and not (together and workers <= workers_that_fit()):
+                break
+            batch.append((comparison, records))
+        return batch
+
+    def _run(self, batch: Sequence[Planned], live: Sequence[CellRun]) -> None:
+        """Run a few comparisons: all workers start and get ready, then each comparison has its turn."""
+        begin = time.perf_counter()
+        if live and self._options.peaks:
+            self._measure_limits(batch[0][0].threads, batch[0][0].round)
+        self.progress.doing(f"round {batch[0][0].round}: frameworks are imported, and {len(live)} processes forked")
+        self._starter.start(live)
+        self.progress.doing(f"round {batch[0][0].round}: {len(live)} processes load and compile, side by side")
+        self._starter.get_ready(live)
+        shared = (time.perf_counter() - begin) / len(batch)
+        for comparison, records in batch:
+            begin = time.perf_counter()
+            names = {record.run for record in records}
+            self._compare(comparison, [run for run in live if run.record.run in names])
+            self._seconds[_key(comparison)] = shared + time.perf_counter() - begin
+            if live and comparison.round == 1 and self._options.turns and self._plan[-1][0].round > 1:
+                self.progress.preliminary(self._store, self.name, comparison.materials.name, self._options.baseline)
 
     def _interrupted(self, live: Sequence[CellRun], reason: str) -> None:
         """Give every run that has no row yet one that says why."""
@@ -142,31 +176,63 @@ class Session:
         part = replace(comparison, cells=tuple(waiting)) if waiting else comparison
         return part, self._records(part) if waiting else []
 
-    def _keeper(self, cell: Cell) -> Keeper | None:
-        return Keeper(self._store.folder, cell) if self._options.keep_models else None
+    def _cell_runs(self, comparison: Comparison, records: Sequence[Run]) -> list[CellRun]:
+        """The runs of a comparison, with what its earlier ones have brought; none if all stand already."""
+        if not records:
+            return []
+        judgement = self._judge(comparison, records[0])
+        runs = []
+        for cell, record in zip(comparison.cells, records, strict=True):
+            keeper = Keeper(self._store.folder, cell) if self._options.keep_models else None
+            learned = self._call_steps.get(_name(cell)), cell.program in self._compiled
+            runs.append(CellRun(cell, record, judgement, self._start, self.progress.training, keeper, *learned))
+        return runs
 
     def _add_rounds(self, round_: int) -> None:
-        """Plan one more round of the cells whose ratios are not known well enough, as long as that is wanted."""
-        if not self._may_go_on(round_):
+        """Plan one more round, as long as the budget lasts, of what is to have one."""
+        if self._options.budget is None or not self._within_budget(0.0):
             return
         runs = self._store.runs(self.name)
         found = compare(runs[runs["excluded"] == ""], self._store.windows(self.name), self._options.baseline)
-        names = rounds.going_on(found, self._options.until)
         added = [
-            self._still_to_run(replace(comparison.again(round_), cells=cells))
-            for comparison in self._comparisons
-            if (cells := tuple(cell for cell in comparison.again(round_).cells if _name(cell) in names))
+            self._still_to_run(replace(comparison, cells=cells))
+            for comparison in self._in_time([comparison.again(round_) for comparison in self._comparisons], found)
+            if (cells := self._unsure(comparison, found))
         ]
         self._plan += added
         if added:
             labels = ", ".join(comparison.materials.label for comparison, _ in added)
             self.progress.add([record for _, records in added for record in records])
-            self.progress.message(f"ratios that are not sure enough yet: round {round_} of {labels}")
+            self.progress.message(f"there is time left: round {round_} of {labels}")
 
-    def _may_go_on(self, round_: int) -> bool:
-        if self._options.until is not None:
-            return time.perf_counter() - self._start <= self._options.budget
-        return self._options.go_on and round_ <= MOST_TIMES * self._options.repeats
+    def _unsure(self, comparison: Comparison, found: pd.DataFrame) -> tuple[Cell, ...]:
+        """The cells of a comparison that are to have another round; with ``until``, those with wide intervals."""
+        if self._options.until is None:
+            return comparison.cells
+        names = rounds.not_narrow(found, self._options.until)
+        return tuple(cell for cell in comparison.cells if _name(cell) in names)
+
+    def _in_time(self, following: Sequence[Comparison], found: pd.DataFrame) -> list[Comparison]:
+        """Those comparisons of a round that are expected to end within the budget, the noisiest first if not all are.
+
+        With ``until``, what is begun within the budget is ended.
+        """
+        expected = sum(self._seconds.get(_key(comparison), 0.0) for comparison in following)
+        if self._options.until is not None or self._within_budget(expected):
+            return list(following)
+        chosen, expected = [], 0.0
+        order = rounds.noisiest_first(found)
+        for comparison in sorted(
+            following, key=lambda one: order.index(_key(one)) if _key(one) in order else len(order)
+        ):
+            if self._within_budget(expected + self._seconds.get(_key(comparison), 0.0)):
+                chosen.append(comparison)
+                expected += self._seconds.get(_key(comparison), 0.0)
+        return chosen
+
+    def _within_budget(self, more: float) -> bool:
+        assert self._options.budget is not None  # noqa: S101 - it is only asked then
+        return time.perf_counter() - self._start + more <= self._options.budget
 
     def _judge(self, comparison: Comparison, first: Run) -> Judgement:
         """The reference's judgement of an experiment, made when its first comparison begins."""
@@ -182,32 +248,20 @@ class Session:
         """Measure what all backends of the session can do with so many threads, unless that has been done."""
         if threads in self._limits:
             return
-        self.progress.message(f"measuring what the machine can do at most with {threads} threads")
+        self.progress.doing(f"measuring what the machine can do at most with {threads} threads")
         cells = [cell for comparison in self._comparisons for cell in comparison.cells if cell.threads == threads]
-        workers = []
-        for name, cell in {cell.backend.name: cell for cell in cells}.items():
-            with suppress(EnvironmentFailed):  # its runs will tell
-                python = self._interpreters.path(cell.backend)
-                folder = self._scratch / f"peak-{threads}-{name}"
-                environment = worker_environment(threads, cell.stock)
-                log = self._store.folder / "logs" / f"{self.name}-peak-{threads}-{name}.log"
-                launch = Launch(python, folder, log, environment, self._processors[threads], self._options.timeout)
-                workers.append((cell, launch))
-        hosts = self._hosts_of(workers, round_)
-        contestants = [
-            Contestant(cell.backend, cell.device, launch, cell.stock, host)
-            for (cell, launch), host in zip(workers, hosts, strict=True)
-        ]
+        contestants = self._starter.contestants({cell.backend.name: cell for cell in cells}.values(), round_, self.name)
         peaks = product_peaks(contestants, self._scratch / f"peak-{threads}")
         self._limits[threads] = Limits(tuple(peaks), copy_bandwidth(threads))
 
-    def _compare(self, comparison: Comparison, runs: list[CellRun], logs: Path) -> None:
-        """Run the workers of one comparison: start together, train one after the other, then take turns."""
-        self._start_workers(runs, comparison.round, logs)
+    def _compare(self, comparison: Comparison, runs: list[CellRun]) -> None:
+        """Have the workers of one comparison train one after the other, then take turns, and end."""
         for run in runs:
-            for step in (run.prepare, run.train, *([run.warm_up] if self._options.turns else [])):
+            for step in (run.train, *([run.warm_up] if self._options.turns else [])):
                 with run.turn():
                     step()
+            self._call_steps[_name(run.cell)] = run.call_steps
+            self._compiled.add(run.cell.program)
             if not run.alive:
                 self._ended(run.record)
         self._take_turns(comparison, runs)
@@ -231,73 +285,6 @@ class Session:
             run.record.stolen_per_wall = noise.stolen_per_wall
             run.record.throttled = noise.throttled
             run.record.gpu = {"before": gpus, "after": gpu_state()} if gpus else {}
-
-    def _start_workers(self, runs: list[CellRun], round_: int, logs: Path) -> None:
-        """Start the processes: copies of the hosts of the round, which are made if they are not there."""
-        launches = {run.record.run: launch for run in runs if (launch := self._launch(run, logs))}
-        runs = [run for run in runs if run.record.run in launches]
-        hosts = self._hosts_of(
-            [(run.cell, launches[run.record.run]) for run in runs], runs[0].record.round if runs else 0
-        )
-        alone = []
-        for run, host in zip(runs, hosts, strict=True):
-            launch = launches[run.record.run]
-            if isinstance(host, NoHost):
-                launch.log.write_bytes(host.printed)
-                run.record.phase = "import"
-                run.end(host.error.status, str(host.error))
-            elif host is None:
-                alone.append(run)
-            else:
-                self._begin(run, launch, host)
-                _import(run)
-
-        def start(run: CellRun, core: int) -> None:
-            self._begin(run, launches[run.record.run])
-
-        def give_up() -> None:
-            for run in alone:
-                run.end_worker()
-
-        side_by_side(alone, start, _import, give_up)
-
-    def _hosts_of(self, workers: Sequence[tuple[Cell, Launch]], round_: int) -> list[Host | NoHost | None]:
-        """The host of each of some workers, or why there is none; None if it imports the framework itself."""
-        keys = [
-            Key(cell.backend.path, cell.threads, cell.stock) if cell.backend.forkable and not launch.arguments else None
-            for cell, launch in workers
-        ]
-        self._hosts.prepare(round_, {key: launch for key, (_, launch) in zip(keys, workers, strict=True) if key})
-        return [self._hosts.of(key) if key else None for key in keys]
-
-    def _begin(self, run: CellRun, launch: Launch, host: Host | None = None) -> None:
-        with shielded():
-            run.start(launch, host)
-
-    def _launch(self, run: CellRun, logs: Path) -> Launch | None:
-        """How the worker of a run is to be started; None if its environment cannot be made."""
-        record = run.record
-        log = logs / f"{record.run}.log"
-        begin = time.perf_counter()
-        try:
-            python = self._interpreters.path(run.cell.backend)
-        except EnvironmentFailed as error:
-            log.write_text(f"{error}\n")
-            record.phase = "environment"
-            run.end("failed", str(error))
-            return None
-        record.environment_seconds = time.perf_counter() - begin
-        threads = run.cell.threads
-        # Compilers keep their results in the folder for temporary files, as far as they keep them at all: the first
-        # process of a cell finds it empty, those of later rounds find what the first one left.
-        cache = self._scratch / f"cache-{record.experiment_hash[:16]}-{threads}-{record.backend}-{record.mode}"
-        cache.mkdir(exist_ok=True)
-        environment = {**worker_environment(threads, run.cell.stock), "TMPDIR": str(cache)}
-        folder = self._scratch / record.run
-        record.resume_key = self._keys.of(run.cell, record.round)
-        replication = run.cell.backend.arguments(run.cell.materials.experiment.replicas)
-        where = self._processors[threads]
-        return Launch(python, folder, log, environment, where, self._options.timeout, replication)
 
     def _records(self, comparison: Comparison) -> list[Run]:
         """Make the records of a comparison's runs, with all that is known before they begin."""
@@ -354,15 +341,23 @@ class Session:
         with shielded():
             self._store.append(record)
             self.runs.append(record)
-        now = time.perf_counter()
-        self.progress.ended(record, now - self._last_end)
-        self._last_end = now
+        self.progress.ended(record, _own_seconds(record))
+
+
+def _own_seconds(record: Run) -> float:
+    """What a run will cost the next time: without what hosts do once a round, and without the first compilation."""
+    once = [
+        record.waiting_seconds,
+        record.start_seconds if record.forked else 0,
+        record.import_seconds if record.forked else 0,
+    ]
+    compiled = record.first_step_seconds if record.compiler_cache == "cold" else 0
+    return (record.wall_seconds or 0.0) - sum(seconds or 0.0 for seconds in (*once, compiled))
+
+
+def _key(comparison: Comparison) -> tuple[str, int]:
+    return comparison.materials.experiment.hash, comparison.threads
 
 
 def _name(cell: Cell) -> rounds.Name:
     return cell.materials.experiment.hash, cell.threads, cell.backend.name, cell.mode
-
-
-def _import(run: CellRun) -> None:
-    with run.turn():
-        run.import_framework()

@@ -1,6 +1,7 @@
 """Turns: the workers of a comparison are timed one window after the other, until their ratios are sure enough.
 
-All workers take the turns that the options ask for. Where windows are so noisy that those are not enough to tell a
+All workers take the turns that the options ask for, but those whose speed is far from that of every other one take
+only a few of them: nobody asks by how much to a percent. Where windows are so noisy that those are not enough to tell a
 worker from its baseline, the two go on alternating: what is left of the noise of the turns would otherwise drown a
 difference that the rounds could tell.
 """
@@ -15,10 +16,13 @@ import numpy as np
 from benchmarks.cell.run import CellRun
 from results.statistics import standard_error
 
-MOST = 5
+FEW = 6
+"""Turns of a worker that is far from all others."""
+
+MOST = 3
 """Times the turns that are asked for are the most that a worker takes."""
 
-LONGEST = 15.0
+LONGEST = 2.5
 """Seconds for which workers go on at most: a round is not to become much longer."""
 
 SURE_ENOUGH = 0.0125
@@ -36,10 +40,14 @@ def take_turns(runs: Sequence[CellRun], turns: int, baseline: tuple[str, str], s
     first of the workers takes its place.
     """
     generator = np.random.default_rng(seed)
+    taking = list(runs)
     for turn in range(1, turns + 1):
-        yield turn
-        _take(runs, turn, generator)
-    taking, end = runs, time.perf_counter() + LONGEST
+        if turn == FEW + 1:
+            taking = _near(runs)
+        if taking:
+            yield turn
+        _take(taking, turn, generator)
+    taking, end = list(runs), time.perf_counter() + LONGEST
     for turn in range(turns + 1, MOST * turns + 1):
         taking = _unsure(taking, baseline)
         if not taking or time.perf_counter() > end:
@@ -54,6 +62,14 @@ def _take(runs: Sequence[CellRun], turn: int, generator: np.random.Generator) ->
             runs[place].timed_window(turn)
 
 
+def _near(runs: Sequence[CellRun]) -> list[CellRun]:
+    """Those that are not clearly faster or slower than all others."""
+    alive = [run for run in runs if run.alive]
+    speeds = [-np.log(np.median(run.step_seconds[:FEW])) for run in alive]
+    apart = np.abs(np.subtract.outer(speeds, speeds)) + np.diag(np.full(len(alive), np.inf))
+    return [run for run, distances in zip(alive, apart, strict=True) if distances.min() < CLEAR or len(alive) == 1]
+
+
 def _unsure(runs: Sequence[CellRun], baseline: tuple[str, str]) -> list[CellRun]:
     """Those whose ratio to the baseline is neither clear nor sure enough, and the baseline if there are any."""
     alive = [run for run in runs if run.alive]
@@ -64,5 +80,6 @@ def _unsure(runs: Sequence[CellRun], baseline: tuple[str, str]) -> list[CellRun]
 
 
 def _is_unsure(run: CellRun, baseline: CellRun) -> bool:
-    log_ratios = np.log(run.step_seconds) - np.log(baseline.step_seconds)
+    turns = min(len(run.step_seconds), len(baseline.step_seconds))
+    log_ratios = np.log(run.step_seconds[:turns]) - np.log(baseline.step_seconds[:turns])
     return abs(float(np.median(log_ratios))) < CLEAR and standard_error(log_ratios) > SURE_ENOUGH

@@ -38,8 +38,7 @@ def test_quiet_timings_are_within_bounds() -> None:
 
 def test_timings_that_are_too_noisy_for_the_default_rounds_are_told() -> None:
     found = calibrate("noisy", recording(0.2, 0.1))
-    assert not found.holds
-    assert found.found < 0.5
+    assert found.left_open > 0.5
     assert found.called_different <= 0.06, "noise makes verdicts rarer, not wrong"
 
 

@@ -33,7 +33,6 @@ from benchmarks.cell.materials import Materials, draw, prepare_data
 from benchmarks.cell.timing import LONGEST_CALL
 from benchmarks.errors import InputError
 from benchmarks.machine.processors import default_threads, processors_for
-from benchmarks.session.options import REPEATS
 from benchmarks.spec import experiment as experiments
 from benchmarks.worker.process import WorkerError
 from results.statistics import CONFIDENCE, Ratio, ratio
@@ -111,7 +110,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--rounds",
         type=int,
-        default=REPEATS,
+        default=5,
         help="rounds of fresh processes, more where they differ much: %(default)s",
     )
     parser.add_argument(

@@ -93,6 +93,16 @@ def test_a_given_interpreter_is_used_instead(backend_file: Path, monkeypatch: py
             "# /// script\n# dependencies = []\n# ///\nclass A:\n    modes = {'a': 'b'}\n    devices = ('tpu',)\n",
             "devices",
         ),
+        (
+            "# /// script\n# dependencies = []\n# ///\nclass A:\n    modes = {'a': 'b'}\n    devices = ('cpu',)\n"
+            "    forkable = 'no'\n",
+            "forkable",
+        ),
+        (
+            "# /// script\n# dependencies = []\n# ///\nclass A:\n    modes = {'a': 'b'}\n    devices = ('cpu',)\n"
+            "    modes_on_request = ('a',)\n",
+            "modes_on_request",
+        ),
         ("def (", "not a Python file"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.cell.timing import AIMED_WINDOW, TimedWindows
+from benchmarks.cell.timing import AIMED_WINDOW, CallLength, TimedWindows
 from benchmarks.machine.processors import processor_count, processors_for
 from benchmarks.worker.conversation import Conversation
 from benchmarks.worker.environment import worker_environment
@@ -54,7 +54,7 @@ def windows(tmp_path: Path, write_backend) -> Iterator[Windows]:
         worker.ask("order", batches=files["batches"], last_batches=files["last_batches"])
         record = Run("s-1", "s", "digits", "sleeping", "numpy", "cpu", 1, 1)
         conversation = Conversation(worker, record, BATCH_SIZE, time.perf_counter())
-        return TimedWindows(conversation, STEPS, bind), conversation, record
+        return TimedWindows(conversation, CallLength(STEPS), bind), conversation, record
 
     yield make
     for worker in started:
@@ -133,3 +133,32 @@ def test_a_loss_that_is_not_finite_ends_the_run(windows: Windows, tmp_path: Path
     with pytest.raises(WorkerError, match="not finite") as error:
         timed.take(1)
     assert error.value.status == "diverged"
+
+
+def test_a_call_that_takes_long_is_made_shorter_once_it_is_not_the_first_of_its_length() -> None:
+    length = CallLength(full_steps=25)
+    length.learn(25, 30 * AIMED_WINDOW)
+    assert length.steps == 25, "it may have been compiled"
+    length.learn(25, 10 * AIMED_WINDOW)
+    assert length.steps == 2, "a tenth, and one step is left over at the end of an epoch"
+    length.learn(2, AIMED_WINDOW)
+    length.learn(2, AIMED_WINDOW)
+    assert length.steps == 2
+
+
+def test_a_call_that_is_quick_or_was_learned_before_stays() -> None:
+    length = CallLength(full_steps=312)
+    for _ in range(2):
+        length.learn(50, AIMED_WINDOW)
+    assert length.steps == 50
+    assert CallLength(full_steps=312, steps=4).steps == 4
+
+
+def test_a_shorter_call_leaves_at_most_one_step_over() -> None:
+    for full_steps in range(2, 120):
+        length = CallLength(full_steps)
+        steps = length.steps
+        for _ in range(2):
+            length.learn(steps, 7 * AIMED_WINDOW)
+        assert length.steps <= max(1, steps // 7)
+        assert full_steps % length.steps <= 1

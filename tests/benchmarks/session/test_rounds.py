@@ -7,24 +7,12 @@ import math
 import pandas as pd
 import pytest
 
-from benchmarks.session.rounds import UNTIL_MARGIN, going_on, is_narrow, is_noisy
-from benchmarks.session.turns import SURE_ENOUGH
+from benchmarks.session.rounds import UNTIL_MARGIN, is_narrow, noisiest_first, not_narrow
 from results.statistics import Ratio
 
 
 def around(value: float, width: float) -> Ratio:
     return Ratio(value, value * (1 - width / 2), value * (1 + width / 2))
-
-
-@pytest.mark.parametrize("value", [0.9, 1.0, 1.2])
-def test_a_ratio_near_one_is_noisy_if_its_turns_are(value: float) -> None:
-    assert is_noisy(math.log(value), SURE_ENOUGH * 1.01)
-    assert not is_noisy(math.log(value), SURE_ENOUGH * 0.99)
-
-
-@pytest.mark.parametrize("value", [0.3, 4.0])
-def test_a_ratio_far_from_one_is_known_however_noisy_its_turns_are(value: float) -> None:
-    assert not is_noisy(math.log(value), 0.5)
 
 
 @pytest.mark.parametrize("value", [0.3, 1.0, 4.0])
@@ -60,15 +48,13 @@ def compared(*cells: tuple[str, Ratio, float]) -> pd.DataFrame:
 ONE = around(1, 0)
 
 
-def test_who_is_not_known_goes_on_with_its_baseline_and_the_others_do_not() -> None:
-    table = compared(("base", ONE, 0.0), ("noisy", ONE, 0.05), ("quiet", ONE, 0.001), ("slow", around(0.2, 0), 0.05))
-    assert going_on(table, None) == {("h", 1, "base", "eager"), ("h", 1, "noisy", "eager")}
-
-
-def test_rounds_that_are_far_apart_are_no_reason_to_go_on() -> None:
-    assert going_on(compared(("base", ONE, 0.0), ("lucky", around(1, 0.5), 0.001)), None) == set()
-
-
-def test_with_a_width_all_whose_intervals_are_wider_go_on() -> None:
+def test_with_a_width_all_whose_intervals_are_wider_go_on_with_their_baseline() -> None:
     table = compared(("base", ONE, 0.0), ("wide", around(0.2, 0.1), 0.001), ("narrow", around(0.2, 0.01), 0.5))
-    assert going_on(table, 0.02) == {("h", 1, "base", "eager"), ("h", 1, "wide", "eager")}
+    assert not_narrow(table, 0.02) == {("h", 1, "base", "eager"), ("h", 1, "wide", "eager")}
+
+
+def test_what_the_turns_leave_most_open_comes_first_and_what_is_clear_does_not_count() -> None:
+    quiet = compared(("base", ONE, 0.0), ("near", ONE, 0.001), ("far", around(5.0, 0), 0.9))
+    noisy = compared(("base", ONE, 0.0), ("near", ONE, 0.05)).assign(experiment_hash="n")
+    clear = compared(("base", ONE, 0.0), ("far", around(0.2, 0), 0.9)).assign(experiment_hash="c")
+    assert noisiest_first(pd.concat([quiet, clear, noisy])) == [("n", 1), ("h", 1)]

@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from rich.console import Console
 from benchmarks.cell.kept_models import load_model
 from benchmarks.commands.bench import bench
 from benchmarks.session.exit_codes import OK, SOME_FAILED
-from benchmarks.session.options import MOST_TIMES, TURNS, Options
+from benchmarks.session.options import TURNS, Options
 from benchmarks.session.request import Selection
 from results.record import PHASES
 from results.store import Store
@@ -40,11 +42,12 @@ def run(
     peaks: bool = False,
     options: Options | None = None,
     overrides: dict[str, Any] | None = None,
+    experiments: Sequence[str] = ("digits-mlp",),
     **selection: Any,
 ) -> int:
     names = [Path(name).stem for name in backends]
     chosen = Selection(
-        experiments=["digits-mlp"],
+        experiments=experiments,
         backends=backends,
         threads=1,
         overrides={**FAST, "input": input, **(overrides or {})},
@@ -180,46 +183,24 @@ def test_a_row_says_what_share_of_the_machine_was_used(results: Path) -> None:
     assert row["copy_bytes_per_second"] > 1e8
 
 
-def test_rounds_are_added_until_the_interval_is_narrow_or_the_budget_is_spent(results: Path, write_backend) -> None:
-    backends = ["reference", str(write_backend("other"))]
-
-    def rounds(until: float, budget: float) -> int:
-        shutil.rmtree(results, ignore_errors=True)
-        options = Options(2, peaks=False, turns=4, baseline=("reference", "numpy"), until=until, budget=budget)
-        assert run(results, backends, options=options) == OK
-        return int(rows(results)["round"].max())
-
-    begin = time.perf_counter()
-    assert rounds(until=1e9, budget=600) == 2
-    of_two_rounds = time.perf_counter() - begin
-    assert rounds(until=1e-6, budget=0) == 2
-    assert rounds(until=1e-6, budget=2 * of_two_rounds) > 2
-
-
-SLOWER = """
-def train(self, data, batches):
-    begin = time.perf_counter()
-    losses = super().train(data, batches)
-    share = {least} + {spread} * np.random.default_rng([os.getpid(), int(7 * begin)]).random()
-    end = time.perf_counter() + share * (time.perf_counter() - begin)
-    while time.perf_counter() < end:
-        pass
-    return losses
-"""
-"""By a random share of the time that changes seven times a second."""
-
-
-def test_only_a_noisy_cell_near_its_baseline_gets_more_rounds_and_there_is_an_end_to_them(
+def test_rounds_are_added_as_long_as_the_budget_lasts_or_until_intervals_are_narrow(
     results: Path, write_backend
 ) -> None:
-    shares = {"baseline": (0.0, 0.6), "noisy": (0.0, 0.6), "slow": (3.0, 0.0)}
-    backends = [
-        str(write_backend(name, SLOWER.format(least=least, spread=spread))) for name, (least, spread) in shares.items()
-    ]
-    options = Options(2, peaks=False, turns=4, baseline=("baseline", "numpy"), go_on=True)
-    assert run(results, backends, options=options) == OK
-    rounds = Store(results).runs().groupby("backend")["round"].max()
-    assert rounds.to_dict() == {"baseline": MOST_TIMES * 2, "noisy": MOST_TIMES * 2, "slow": 2}
+    backends = ["reference", str(write_backend("other"))]
+    options = Options(2, peaks=False, turns=2, judge_budget=0.2, baseline=("reference", "numpy"))
+
+    def rounds(**changes: Any) -> tuple[int, float]:
+        shutil.rmtree(results, ignore_errors=True)
+        begin = time.perf_counter()
+        assert run(results, backends, experiments=["linear-regression"], options=replace(options, **changes)) == OK
+        return int(rows(results)["round"].max()), time.perf_counter() - begin
+
+    number, of_two_rounds = rounds()
+    assert number == 2, "without a budget, none is added"
+    number, seconds = rounds(budget=3 * of_two_rounds)
+    assert number > 2
+    assert seconds < 4.5 * of_two_rounds
+    assert rounds(until=1e9, budget=600.0)[0] == 2, "the one ratio is known well enough"
 
 
 def test_a_sweep_has_rows_for_every_point_and_threads_are_set(results: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.cell.run import CellRun
 from benchmarks.session import turns
-from benchmarks.session.turns import MOST, take_turns
+from benchmarks.session.turns import FEW, MOST, take_turns
 from results.statistics import standard_error
 
 
@@ -78,11 +78,21 @@ def test_a_noisy_worker_and_its_baseline_go_on_and_the_others_do_not() -> None:
     assert max(turn for turn, _ in log) == 20 * MOST, "there is an end to it"
 
 
-def test_who_is_clearly_slower_does_not_go_on_however_noisy_it_is() -> None:
+def test_who_is_far_from_all_others_takes_a_few_turns_however_noisy_it_is() -> None:
     log: list[tuple[int, str]] = []
     noise = np.random.default_rng(0)
-    runs = [Timed("a", lambda: 1.0, log), Timed("b", lambda: float(2 * np.exp(noise.normal(0, 0.1))), log)]
+    runs = [
+        Timed("a", lambda: 1.0, log),
+        Timed("b", lambda: float(2 * np.exp(noise.normal(0, 0.1))), log),
+        Timed("c", lambda: 1.02, log),
+    ]
     assert list(take_turns(cast(Sequence[CellRun], runs), 20, ("a", "eager"), 1))[-1] == 20
+    assert {name: sum(other == name for _, other in log) for name in "abc"} == {"a": 20, "b": FEW, "c": 20}
+
+
+def test_turns_end_when_all_are_far_from_each_other() -> None:
+    runs = [Timed("a", lambda: 1.0, []), Timed("b", lambda: 2.0, [])]
+    assert list(take_turns(cast(Sequence[CellRun], runs), 20, ("a", "eager"), 1))[-1] == FEW
 
 
 def test_nobody_goes_on_for_long(monkeypatch: pytest.MonkeyPatch) -> None:

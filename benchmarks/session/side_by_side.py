@@ -1,4 +1,4 @@
-"""Imports of frameworks: as many at once as there are cores, as each keeps one core busy."""
+"""Work of several workers at the same time: imports and compilations, which keep one core busy each."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ def side_by_side(
     begin: Callable[[Item, int], object],
     finish: Callable[[Item], object],
     give_up: Callable[[], object],
+    at_once: int | None = None,
 ) -> None:
     """Begin every item in this thread, as a worker ends with the thread that started it, and finish it in another one.
 
-    ``begin`` is also told which of the cores is free, from 0. If anything is raised, ``give_up`` has to end what was
-    begun, or the pool would wait for imports that hang.
+    By default there are as many ``at_once`` as cores. ``begin`` is also told which of the places is free, from 0. If
+    anything is raised, ``give_up`` has to end what was begun, or the pool would wait for imports that hang.
     """
-    waiting, free = list(items), list(range(len(physical_cores())))
+    waiting, free = list(items), list(range(at_once or len(physical_cores())))
     under_way: dict[Future[object], int] = {}
     with ThreadPoolExecutor(len(free)) as pool:
         try:

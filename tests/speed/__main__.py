@@ -1,0 +1,172 @@
+"""The command behind ``nox -s speed``: how long do people wait for lockstep, and what does it take meanwhile?
+
+Processor time and memory are those of the whole process, as the kernel counts them (wait4). With ``--against`` the same
+commands of another commit run in turns with those of this one, from a clone with an environment of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from uv import find_uv_bin
+
+from backends.hosting import environments
+from backends.hosting.environments import BackendFile, Interpreters
+from benchmarks.machine.processors import processors_for
+from benchmarks.worker.environment import worker_environment
+from benchmarks.worker.host import Host, import_framework
+from benchmarks.worker.process import Launch, WorkerProcess
+
+ROOT = Path(__file__).parents[2]
+MB = 2**20
+FIRST_FIGURES = "preliminary, one round: "
+"""What the first line with ratios begins with; an older build prints them in its tables only."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A checkout, and the interpreter of its environment."""
+
+    name: str
+    folder: Path
+    python: Path
+
+    def run(self, *arguments: str) -> tuple[float, float]:
+        """Run a command of its command line; return processor seconds, and the largest resident size in MB."""
+        process = subprocess.Popen([str(self.python.with_name("lockstep")), *arguments], stdout=subprocess.DEVNULL)
+        _, _, usage = os.wait4(process.pid, 0)
+        return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / MB
+
+    def bench(self, results: Path) -> tuple[float, float]:
+        """Run the default bench; return the seconds until the first ratio was on the screen, and until the end."""
+        begin, first = time.perf_counter(), 0.0
+        command = [str(self.python.with_name("lockstep")), "run", "--results", str(results)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=self.folder) as process:
+            assert process.stdout
+            for line in process.stdout:
+                if not first and (line.startswith(FIRST_FIGURES) or line.startswith("Figures are of")):
+                    first = time.perf_counter() - begin
+        return first, time.perf_counter() - begin
+
+
+def main() -> int:
+    """Measure, print the table, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="nox -s speed --", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="how often all is measured (default: %(default)s)")
+    parser.add_argument("--no-bench", action="store_true", help="leave the default bench out, which takes minutes")
+    parser.add_argument("--against", metavar="COMMIT", help="also measure the command line and bench of this commit")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        builds = [Build("here", ROOT, Path(sys.executable))]
+        if arguments.against:
+            builds.append(_checked_out(arguments.against, Path(folder)))
+        rows = _of_the_command_line(builds, arguments.repeats, None if arguments.no_bench else Path(folder))
+        rows += _of_the_processes(arguments.repeats, Path(folder))
+    table = Table("what", *(build.name for build in builds), box=box.SIMPLE_HEAD)
+    for what, *figures in rows:
+        table.add_row(what, *figures, *[""] * (len(builds) - len(figures)))
+    Console(width=110).print(table)
+    return 0
+
+
+def _checked_out(commit: str, folder: Path) -> Build:
+    """Another commit, installed; it shares the environments of the frameworks where their requirements are the same."""
+    place = folder / "other"
+    git = shutil.which("git") or "git"
+    subprocess.run([git, "clone", "-q", "--shared", str(ROOT), str(place)], check=True)
+    subprocess.run([git, "-C", str(place), "checkout", "-q", commit], check=True)
+    python = place / ".venv" / "bin" / "python"
+    subprocess.run([find_uv_bin(), "venv", "-q", str(place / ".venv")], check=True)
+    subprocess.run([find_uv_bin(), "pip", "install", "-q", "--python", str(python), "-e", str(place)], check=True)
+    (place / ".environments").symlink_to(environments.ENVIRONMENTS)
+    return Build(commit, place, python)
+
+
+def _of_the_command_line(builds: Sequence[Build], repeats: int, folder: Path | None) -> list[list[str]]:
+    """Rows of figures, the builds in turns."""
+    rows = []
+    for arguments in (["--help"], ["list"]):
+        measured: dict[str, list[tuple[float, float]]] = {build.name: [] for build in builds}
+        for _ in range(repeats):
+            for build in builds:
+                measured[build.name].append(build.run(*arguments))
+        for place, unit in enumerate(("s of processor time", "MB")):
+            what = f"lockstep {arguments[0]}, {unit}"
+            rows.append([what, *(told([pair[place] for pair in found]) for found in measured.values())])
+    if folder:
+        benches: dict[str, list[tuple[float, float]]] = {build.name: [] for build in builds}
+        for number in range(repeats):
+            for build in builds:
+                benches[build.name].append(build.bench(folder / f"{build.name}-{number}"))
+        for place, what in enumerate(("default bench, s until the first ratios", "default bench, s in all")):
+            rows.append([what, *(told([pair[place] for pair in found]) for found in benches.values())])
+    return rows
+
+
+def _of_the_processes(repeats: int, folder: Path) -> list[list[str]]:
+    """What one more run costs once a framework is imported, and the memory that is a waiting worker's own."""
+    interpreters = Interpreters({}, print)
+    rows = []
+    for name in ("pytorch", "jax", "mindspore"):
+        backend = environments.find(name)
+        python = interpreters.path(backend)
+        ready, alone, copied = [], [], []
+        for number in range(repeats):
+            launch = _launcher(python, folder / f"{name}-{number}")
+            host_launch = launch("host")
+            process = WorkerProcess(host_launch)
+            host = import_framework(process, host_launch, backend.path)
+            assert isinstance(host, Host), "it could be imported before"
+            begin = time.perf_counter()
+            worker = WorkerProcess(launch("copy"), host.process)
+            worker.hello()
+            ready.append(time.perf_counter() - begin)
+            copied.append(psutil.Process(worker.pid).memory_full_info().uss / MB)
+            worker.kill()
+            process.kill()  # alone: with the host gone, nothing is shared with it
+            alone.append(_memory_alone(launch("alone"), backend))
+        rows.append([f"{name}: s until one more process is ready", told(ready)])
+        rows.append([f"{name}: MB of its own, forked", told(copied)])
+        rows.append([f"{name}: MB of its own, imported alone", told(alone)])
+    return rows
+
+
+def _launcher(python: Path, folder: Path) -> Callable[[str], Launch]:
+    def launch(name: str) -> Launch:
+        own = folder / name
+        own.mkdir(parents=True)
+        environment = {**worker_environment(1), "TMPDIR": str(own)}
+        return Launch(python, own, own / "log", environment, processors_for(1), 120)
+
+    return launch
+
+
+def _memory_alone(launch: Launch, backend: BackendFile) -> float:
+    process = WorkerProcess(launch)
+    import_framework(process, launch, backend.path)
+    used = psutil.Process(process.pid).memory_full_info().uss / MB
+    process.kill()
+    return used
+
+
+def told(values: Sequence[float]) -> str:
+    """The median, and the range."""
+    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
