@@ -43,7 +43,8 @@ def write_backend(folder: Path, name: str, body: str = "pass", top: str = "") ->
     path = folder / f"{name}.py"
     path.write_text(
         "# /// script\n# dependencies = ['numpy', 'safetensors']\n# ///\n"
-        "import os, resource, signal, subprocess, sys, time\nfrom dataclasses import replace\nimport numpy as np\n"
+        "import gc, os, resource, signal, subprocess, sys, time\nfrom dataclasses import replace\n"
+        "from multiprocessing.connection import Connection\nimport numpy as np\n"
         "from backends.reference import Reference\n"
         f"{textwrap.dedent(top)}\n"
         "class Faulty(Reference):\n    modes = {'numpy': 'faulty on purpose'}\n    devices = ('cpu',)\n"

@@ -32,6 +32,10 @@ def _on_train(*statements: str) -> str:
     return "def train(self, data, batches):\n    " + "\n    ".join(statements)
 
 
+CHANNEL = "channel = next(x for x in gc.get_objects() if isinstance(x, Connection) and not x.closed).fileno()"
+"""In a copy it is not the one that its host was started with."""
+
+
 FAULTS = {
     "killed": WorkerFault("SIGKILL", _on_train("os.kill(os.getpid(), signal.SIGKILL)"), "failed", "SIGKILL"),
     "segfault": WorkerFault("SIGSEGV", _on_train("os.kill(os.getpid(), signal.SIGSEGV)"), "failed", "SIGSEGV"),
@@ -60,13 +64,13 @@ FAULTS = {
     "exiting": WorkerFault("exit code 7 without a result", _on_train("os._exit(7)"), "failed", "exited with code 7"),
     "garbage": WorkerFault(
         "garbage on the channel",
-        _on_train("os.write(int(sys.argv[1]), b'garbage!' * 9)", "time.sleep(600)"),
+        _on_train(CHANNEL, "os.write(channel, b'garbage!' * 9)", "time.sleep(600)"),
         "failed",
         "not readable",
     ),
     "half": WorkerFault(
         "half a message on the channel",
-        _on_train("os.write(int(sys.argv[1]), (1000).to_bytes(4, 'big') + b'half')", "time.sleep(600)"),
+        _on_train(CHANNEL, "os.write(channel, (1000).to_bytes(4, 'big') + b'half')", "time.sleep(600)"),
         "timeout",
         "time-out",
     ),
