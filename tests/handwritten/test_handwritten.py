@@ -48,6 +48,12 @@ def materials(
     return make_materials(EXPERIMENTS[request.param], tmp_path_factory.mktemp("materials"), interpreters)
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, interpreters: Interpreters) -> Materials:
+    """One experiment, where it makes no difference which."""
+    return make_materials(EXPERIMENTS["mlp"], tmp_path_factory.mktemp("small"), interpreters)
+
+
 def model_of(materials: Materials) -> str:
     return next(model for model, name in EXPERIMENTS.items() if name == materials.name)
 
@@ -93,9 +99,9 @@ def test_a_loop_that_does_other_work_is_refused() -> None:
         check_same_work(contestants, [1.0, 1.0, 2.0, 2.1, 7.0])
 
 
-def test_a_loop_with_another_model_is_refused(tmp_path: Path, materials: Materials, interpreters: Interpreters) -> None:
+def test_a_loop_with_another_model_is_refused(tmp_path: Path, small: Materials, interpreters: Interpreters) -> None:
     python = interpreters.path(environments.find("pytorch"))
-    setting = Setting(model_of(materials), replace(materials, parameter_count=7), python, 1, STEPS, tmp_path)
+    setting = Setting(model_of(small), replace(small, parameter_count=7), python, 1, STEPS, tmp_path)
     with (
         closing(Loop(setting, "pytorch_loops", "eager")) as loop,
         pytest.raises(LoopFailed, match="parameters, not 7"),
@@ -104,10 +110,10 @@ def test_a_loop_with_another_model_is_refused(tmp_path: Path, materials: Materia
 
 
 def test_a_loop_that_ends_early_is_named_with_the_reason(
-    tmp_path: Path, materials: Materials, interpreters: Interpreters
+    tmp_path: Path, small: Materials, interpreters: Interpreters
 ) -> None:
     python = interpreters.path(environments.find("pytorch"))
-    setting = Setting("transformer", materials, python, 1, STEPS, tmp_path)
+    setting = Setting("transformer", small, python, 1, STEPS, tmp_path)
     with (
         closing(Loop(setting, "pytorch_loops", "eager")) as loop,
         pytest.raises(LoopFailed, match=r"pytorch_loops eager: .*invalid choice"),
@@ -116,10 +122,10 @@ def test_a_loop_that_ends_early_is_named_with_the_reason(
 
 
 def test_a_worker_below_dask_trains_and_everything_of_it_waits_for_its_turn(
-    tmp_path: Path, materials: Materials, interpreters: Interpreters
+    tmp_path: Path, small: Materials, interpreters: Interpreters
 ) -> None:
     backend = environments.find("jax")
-    setting = Setting(model_of(materials), materials, interpreters.path(backend), 1, STEPS, tmp_path / "dask")
+    setting = Setting(model_of(small), small, interpreters.path(backend), 1, STEPS, tmp_path / "dask")
     with (
         through_dask.started(tmp_path) as cluster,
         closing(through_dask.Remote(setting, backend, "jit", cluster)) as remote,
@@ -219,7 +225,7 @@ def test_who_is_compared_is_neighbour_in_time() -> None:
 )
 def test_a_command_that_is_cut_short_tells_the_ratios_that_it_has(
     tmp_path: Path,
-    materials: Materials,
+    small: Materials,
     monkeypatch: pytest.MonkeyPatch,
     end: type[BaseException],
     number: int,
@@ -240,7 +246,7 @@ def test_a_command_that_is_cut_short_tells_the_ratios_that_it_has(
     monkeypatch.setattr(overhead, "run_round", run_round)
     printed = StringIO()
     console = Console(file=printed, width=120)
-    setting = Setting("mlp", materials, Path("python"), 1, STEPS, tmp_path / "jax-mlp")
+    setting = Setting("mlp", small, Path("python"), 1, STEPS, tmp_path / "jax-mlp")
     with pytest.raises(end):
         overhead.run_rounds("jax", setting, argparse.Namespace(rounds=5, turns=2), None, console)
     assert printed.getvalue().startswith(f"mlp jax jit / expert: {told}")

@@ -11,6 +11,8 @@ from backends.hosting import environments
 from tests.sabotage.runner import caught_by, run_saboteurs
 from tests.sabotage.saboteurs import MINT, SABOTEURS, Saboteur
 
+pytestmark = pytest.mark.alone  # a saboteur that computes in secret is seen where nothing else computes
+
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pd.DataFrame]:

@@ -83,6 +83,7 @@ def test_the_operations_of_a_step_are_divided_by_its_time(measure: Measure, writ
     assert 4 * 16**3 / 60 / 1e9 < peak.gflops <= 4 * 16**3 / 0.2 / 1e9
 
 
+@pytest.mark.alone
 def test_the_first_step_does_not_count(measure: Measure, write_backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds compilation; neither does one that something else disturbed."""
     monkeypatch.setattr(peaks, "SIZES", (64,))
