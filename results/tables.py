@@ -56,11 +56,16 @@ def exclusions(runs: pd.DataFrame) -> list[str]:
 
 
 def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> pd.DataFrame:
-    """One row per cell: medians over its runs that are ok, its throughput, what ``compare`` and ``paid_back`` found."""
+    """One row per cell: medians over its runs that are ok, its throughput, what ``compare`` and ``paid_back`` found.
+
+    The first step is that of runs which found nothing compiled.
+    """
     columns = [metric.column for metric in (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP)]
     rows = []
     for key, cell in runs.groupby(CELL, sort=False, dropna=False):
-        medians = cell.loc[cell["status"] == "ok", columns].astype(float).median()
+        ok = cell[cell["status"] == "ok"]
+        medians = ok[columns].astype(float).median()
+        medians[FIRST_STEP.column] = _compiled_anew(ok)[FIRST_STEP.column].astype(float).median()
         label = f"{cell['experiment'].iloc[0]} {cell['sweep_point'].iloc[0]}".strip()
         rows.append({**dict(zip(CELL, key, strict=True)), "label": label, **medians, "problems": _problems(cell)})
     table = pd.DataFrame(rows).merge(compare(runs, windows, baseline), on=CELL, how="left")
@@ -70,6 +75,12 @@ def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str
     # A cell that is left out of every ratio has no other throughput than its runs' median.
     table[THROUGHPUT.column] = table.pop("samples_per_second").fillna(table[THROUGHPUT.column])
     return table
+
+
+def _compiled_anew(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that found nothing compiled by an earlier one; all of them if each did."""
+    anew = runs[runs["compiler_cache"] != "warm"]
+    return anew if len(anew) else runs
 
 
 def experiments_table(runs: pd.DataFrame) -> pd.DataFrame:

@@ -45,7 +45,7 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
     _print_scaling(runs, console)
     console.print(
         "Figures are of a configuration. samples/s: training in steady state, the geometric mean over rounds; the "
-        "others are medians over its runs, first step in seconds, with compilation. The last column: ratio of the "
+        "others are medians over its runs, first step in seconds, compiled anew. The last column: ratio of the "
         "throughput, with its 95 % interval over rounds of fresh processes."
     )
     for sentence in exclusions(every):

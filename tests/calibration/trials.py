@@ -26,9 +26,8 @@ TRIALS = 2000
 UNTIL_TRIALS = 500
 BEST_TRIALS = 1000
 UNTIL = 0.02
-ROUNDS = 4
-"""What the default budget is enough for on two cores."""
-
+ROUNDS = 3
+"""What a bench has at least, and on two cores by default."""
 MOST_ROUNDS = 200
 """Rounds after which a trial with ``--until`` gives up."""
 
