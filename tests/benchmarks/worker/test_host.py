@@ -86,6 +86,9 @@ def test_a_copy_is_a_worker_of_lockstep_with_a_place_of_its_own(tmp_path: Path, 
     host = make()
     assert isinstance(host, Host)
     assert host.copyable
+    end = time.perf_counter() + 5
+    while not host.printed and time.perf_counter() < end:
+        time.sleep(0.01)  # a thread brings into the log what is printed
     worker = copy(host)
     told = describe(worker)
     folder = str(tmp_path / "copy-1")
