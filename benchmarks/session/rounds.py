@@ -29,6 +29,11 @@ def is_narrow(found: Ratio, until: float) -> bool:
     return found.width <= UNTIL_MARGIN * until
 
 
+def counting(compared: pd.DataFrame) -> set[Name]:
+    """The cells that have a run that counts: what fails, or is not available here, would be so in one more round."""
+    return set(compared[["experiment_hash", "threads_asked", "backend", "mode"]].itertuples(index=False, name=None))
+
+
 def not_narrow(compared: pd.DataFrame, until: float) -> set[Name]:
     """The cells whose intervals are too wide, with their baselines; ``compared`` is made by ``statistics.compare``."""
     names: set[Name] = set()

@@ -207,10 +207,10 @@ class Session:
             self.progress.message(f"{why}: round {round_} of {labels}")
 
     def _unsure(self, comparison: Comparison, found: pd.DataFrame) -> tuple[Cell, ...]:
-        """The cells of a comparison that are to have another round; with ``until``, those with wide intervals."""
-        if self._options.until is None:
-            return comparison.cells
-        names = rounds.not_narrow(found, self._options.until)
+        """The cells that are to have another round: those that have a figure; with ``until``, with wide intervals."""
+        names = rounds.counting(found)
+        if self._options.until is not None:
+            names = rounds.not_narrow(found, self._options.until)
         return tuple(cell for cell in comparison.cells if _name(cell) in names)
 
     def _in_time(self, following: Sequence[Comparison], found: pd.DataFrame) -> list[Comparison]:

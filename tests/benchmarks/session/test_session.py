@@ -203,6 +203,13 @@ def test_rounds_are_added_as_long_as_the_budget_lasts_or_until_intervals_are_nar
     assert rounds(until=1e9, budget=600.0)[0] == 2, "the one ratio is known well enough"
 
 
+def test_what_fails_is_not_run_again_for_as_long_as_the_budget_lasts(results: Path, write_backend) -> None:
+    broken = str(write_backend("broken", "def load(self, job):\n    raise ValueError('no')"))
+    options = Options(1, peaks=False, turns=1, judge_budget=0.2, budget=600.0)
+    assert run(results, [broken], experiments=["linear-regression"], options=options) == SOME_FAILED
+    assert list(rows(results)["round"]) == [1]
+
+
 def test_a_sweep_has_rows_for_every_point_and_threads_are_set(results: Path) -> None:
     assert run(results, ["reference"], sweeps=["batch_size=16,32", "threads=1,2"]) == OK
     table = rows(results)
