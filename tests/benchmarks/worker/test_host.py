@@ -87,8 +87,8 @@ def test_a_copy_is_a_worker_of_lockstep_with_a_place_of_its_own(tmp_path: Path, 
     assert isinstance(host, Host)
     assert host.copyable
     end = time.perf_counter() + 5
-    while not host.printed and time.perf_counter() < end:
-        time.sleep(0.01)  # a thread brings into the log what is printed
+    while not host.printed.endswith(b"\n") and time.perf_counter() < end:
+        time.sleep(0.01)  # a thread brings into the log what is printed, in pieces
     worker = copy(host)
     told = describe(worker)
     folder = str(tmp_path / "copy-1")
