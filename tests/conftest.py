@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,22 @@ from backends.hosting import environments
 from backends.hosting.environments import Interpreters
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every process that a test starts compiles its imports anew
+
+_COMPILED: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def pytest_configure() -> None:
+    """Let TorchInductor compile what several tests compile once, also where they run in two processes."""
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        _COMPILED.append(tempfile.TemporaryDirectory(prefix="lockstep-compiled-"))
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = _COMPILED[0].name
+
+
+def pytest_unconfigure() -> None:
+    """Remove what was compiled."""
+    for folder in _COMPILED:
+        folder.cleanup()
+
 
 ProgramBackend = Callable[..., Path]
 
@@ -27,6 +44,18 @@ def interpreters() -> Interpreters:
 def torchvision_python(interpreters: Interpreters) -> Path:
     """An interpreter that has torchvision."""
     return interpreters.path(environments.find("pytorch"))
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder for tests to which data are no matter: each data set is prepared once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def cache(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take data sets from there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(prepared))
 
 
 @pytest.fixture

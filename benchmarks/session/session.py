@@ -56,6 +56,9 @@ class Session:
         """
         self.name = name
         self.runs: list[Run] = []
+        self._comparisons = comparisons(cells)
+        if all(len(comparison.cells) == 1 for comparison in self._comparisons):
+            options = replace(options, budget=None)  # more rounds make ratios surer, and there are none
         self._options = options
         self._interpreters = interpreters
         self._scratch = scratch
@@ -73,7 +76,6 @@ class Session:
         """What earlier rounds have learned of the length of a call."""
         self._compiled: set[str] = set()
         """The programs that compilers have seen."""
-        self._comparisons = comparisons(cells)
         self._keys = resume.Keys(interpreters, described, options.measured)
         self._starter = Starter(interpreters, scratch, store.folder / "logs", options.timeout, self._keys)
         self._elsewhere = elsewhere

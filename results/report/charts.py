@@ -280,7 +280,7 @@ def panels_of(chart: Chart, tables: dict[str, pd.DataFrame]) -> set[int]:
 def specification(chart: Chart, backends: Sequence[str]) -> dict[str, Any]:
     """The chart in Vega-Lite; its data are to be given as ``datasets``, and the cells in it as the signal ``shown``."""
     color = alt.Color("backend:N", scale=colours(backends), title="backend")
-    found: dict[str, Any] = chart.draw(color).to_dict()
+    found: dict[str, Any] = chart.draw(color).to_dict(validate=False)  # which takes longer than all else; tests do it
     del found["config"]
     found["params"] = [*found.get("params", []), {"name": "shown", "value": []}]
     if "hconcat" not in found and "facet" not in found:

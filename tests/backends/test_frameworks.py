@@ -34,15 +34,15 @@ LONG = 70
 EXAMPLES_OF = {
     ("jax", "scan"): ("decay", "paddings"),
     ("pytorch", "compile"): ("paddings",),
-    ("pytorch", "step"): ("decay", "paddings"),
+    ("pytorch", "step"): ("paddings",),
     ("pytorch", "aot"): ("decay",),
 }
-"""Modes whose compiler takes long for each example; ``nox -s check`` has all of them for these modes, too.
+"""Modes whose compiler takes long for each example: of these, the quick kit; ``nox -s check`` has all of it for them.
 
 What is not seen here is seen elsewhere. The layers are built by the same code as in eager and jit, which have every
 example. SGD is eager's in ``compile``, and jit's in scan; step and aot share theirs, which is without velocities in
-"decay", Nesterov's in "paddings", and plain momentum in the test of every step, which is of every mode. The library of
-aot trains with velocities there, and convolutions in tests/handwritten, against an expert's loop.
+"decay", Nesterov's in "paddings", and plain momentum in the test of every step, which is of every mode. ``synchronize``
+is that of eager and jit, where it is timed.
 """
 
 
@@ -55,7 +55,8 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
 @pytest.mark.parametrize(("name", "mode"), MODES)
 def test_a_framework_passes_the_kit(kit: Kit, interpreters: Interpreters, name: str, mode: str) -> None:
     backend = environments.find(name)
-    report = kit.check(backend, interpreters.path(backend), mode, examples=EXAMPLES_OF.get((name, mode), ()))
+    examples = EXAMPLES_OF.get((name, mode), ())
+    report = kit.check(backend, interpreters.path(backend), mode, examples=examples, quick=bool(examples))
     listing = StringIO()
     show(f"{name} {mode}", report, Console(file=listing, width=140))
     assert report.holds, listing.getvalue()
@@ -76,7 +77,7 @@ def ready_worker(tmp_path: Path, interpreters: Interpreters, example: Files) -> 
     ) -> Iterator[WorkerProcess]:
         backend = environments.find(name)
         target = Target(backend.path, interpreters.path(backend), mode, "cpu", tuple(processors))
-        with worker(target, tmp_path / "worker") as process:
+        with worker(target, tmp_path / f"worker-{files.folder.name}") as process:
             load(process, files, target, "cpu", stock=stock)
             put(process, files, "train", len(files.case.features))
             order(process, files)
@@ -103,21 +104,13 @@ def test_every_step_has_its_loss_in_calls_that_are_under_way_together_and_in_a_l
 
 
 def test_a_library_that_was_compiled_for_another_batch_size_is_not_taken(
-    tmp_path: Path, interpreters: Interpreters
+    ready_worker: ReadyWorker, example: Files, tmp_path: Path
 ) -> None:
     """PyTorch's aot keeps its libraries where compilers keep their results, by all that they were compiled for."""
-    backend, cache = environments.find("pytorch"), tmp_path / "cache"
-    cache.mkdir()
-    target = Target(backend.path, interpreters.path(backend), "aot", "cpu", (PROCESSORS[-1],), cache)
-    for size in (16, 12):
-        files = write(replace(EXAMPLES[0], batch_size=size), tmp_path / f"example-{size}")
-        with worker(target, tmp_path / f"worker-{size}") as process:
-            load(process, files, target, "cpu")
-            put(process, files, "train", len(files.case.features))
-            order(process, files)
+    for files in (example, write(replace(EXAMPLES[0], batch_size=12), tmp_path / "smaller")):
+        with ready_worker("pytorch", "aot", PROCESSORS[-1:], files) as process:
             (losses,) = process.ask("train", start=0, steps=STEPS).arrays
         np.testing.assert_allclose(losses, judged(files).losses.values[:STEPS], rtol=1e-4)
-    assert len(list(cache.rglob("step-*.pt2"))) == 2
 
 
 def test_another_instance_of_mindspore_loads_in_the_same_process(ready_worker: ReadyWorker, example: Files) -> None:

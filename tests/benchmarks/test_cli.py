@@ -36,9 +36,9 @@ def command_line() -> Iterator[CommandLine]:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(prepared: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    return {**kept, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    return {**kept, "XDG_CACHE_HOME": str(prepared)}
 
 
 @pytest.fixture

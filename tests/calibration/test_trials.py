@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from tests.calibration.__main__ import RECORDED
 from tests.calibration.trials import (
@@ -34,6 +33,7 @@ def test_quiet_timings_are_within_bounds() -> None:
     found = calibrate("quiet", recording(0.01, 0.002))
     assert found.holds, found
     assert found.rounds_until < 20
+    assert calibrate("quiet", recording(0.01, 0.002)) == found, "trials can be repeated"
 
 
 def test_timings_that_are_too_noisy_for_the_default_rounds_are_told() -> None:
@@ -42,9 +42,8 @@ def test_timings_that_are_too_noisy_for_the_default_rounds_are_told() -> None:
     assert found.called_different <= 0.06, "noise makes verdicts rarer, not wrong"
 
 
-@pytest.mark.parametrize("framework", ["pytorch", "jax", "mindspore"])
-def test_on_a_real_machine_verdicts_are_as_sure_as_they_say(framework: str) -> None:
+def test_on_a_real_machine_verdicts_are_as_sure_as_they_say() -> None:
+    """Of one framework; ``nox -s calibrate -- --replay`` has all three."""
     recorded = pd.read_parquet(RECORDED)
-    found = calibrate(framework, recorded[recorded["framework"] == framework])
+    found = calibrate("jax", recorded[recorded["framework"] == "jax"])
     assert found.holds, found
-    assert calibrate(framework, recorded[recorded["framework"] == framework]) == found, "a replay can be repeated"

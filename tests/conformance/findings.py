@@ -46,7 +46,8 @@ class Evidence:
     loader: Recording
     gpu: tuple[str, str]
     gpu_declared: bool
-    timing: Timing | str
+    timing: Timing | str | None
+    """A string says why there is none; with None, none was asked for."""
     wrong_layers: Mapping[str, str]
 
 

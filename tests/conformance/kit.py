@@ -76,11 +76,18 @@ class Kit:
         self._end_hosts()
 
     def check(
-        self, backend: BackendFile, python: Path, mode: str, device: str = "cpu", examples: Sequence[str] = ()
+        self,
+        backend: BackendFile,
+        python: Path,
+        mode: str,
+        device: str = "cpu",
+        examples: Sequence[str] = (),
+        quick: bool = False,
     ) -> Report:
         """Take one mode through all rungs, with the examples of these names, or with all.
 
-        The first one is also trained in other cuts, and the last one once more as it is and through a loader.
+        The first one is also trained in other cuts, and the last one once more as it is and through a loader. With
+        ``quick`` nothing is timed, and all workers have one core, so that a compiler has nothing to do twice.
         """
         chosen = {name: self._files[name] for name in examples or self._files}
         cut, again = next(iter(chosen.values())), next(reversed(chosen.values()))
@@ -89,10 +96,10 @@ class Kit:
         alone = Target(backend.path, python, mode, device, (cores[-1],), self._cache(backend.path))
         host = self._host(alone)
         copied = replace(alone, host=host if host.copyable else None)
-        target = replace(alone, processors=tuple(cores))
+        target = copied if quick else replace(alone, processors=tuple(cores))
         # One after the other: a compiler that keeps its results has none yet, and two would do the same work.
         first, repeated = (recording.record(target, again, self._new_folder()) for _ in range(2))
-        timing = self._timing(copied)
+        timing = None if quick else self._timing(copied)
         with SideBySide(copied, cores) as pool:
             running = {
                 name: pool.submit(recording.record, files, self._new_folder())

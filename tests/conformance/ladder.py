@@ -8,7 +8,7 @@ from functools import partial
 
 from tests.conformance.cases import Files
 from tests.conformance.findings import Evidence, Finding, Rung
-from tests.conformance.recording import NotReached
+from tests.conformance.recording import NotReached, Timing
 from tests.conformance.rungs.before_training import describe, gpu, layouts, loading, outputs, prediction, start
 from tests.conformance.rungs.processes import cuts, determinism, loader
 from tests.conformance.rungs.timing import idle, synchronize
@@ -24,7 +24,7 @@ class Step:
     needs: Sequence[str] = ()
 
 
-def ladder(files: Mapping[str, Files], cut: str, repeated: str) -> list[Step]:
+def ladder(files: Mapping[str, Files], cut: str, repeated: str, timing: Timing | str | None) -> list[Step]:
     """All rungs in the order in which a backend is written; what stops a process stops its rungs as well."""
     kinds = {name: f"loss {example.example.loss}" for name, example in files.items()}
     needs: dict[str, list[str]] = {}
@@ -48,7 +48,7 @@ def ladder(files: Mapping[str, Files], cut: str, repeated: str) -> list[Step]:
         Step("cuts", cuts, [f"training {cut}"]),
         Step("determinism", determinism, [f"training {repeated}"]),
         Step("loader", loader, [f"training {repeated}"]),
-        Step("synchronize", synchronize),
+        *([] if timing is None else [Step("synchronize", partial(synchronize, timing))]),
         Step("idle", idle),
     ]
 
@@ -56,7 +56,8 @@ def ladder(files: Mapping[str, Files], cut: str, repeated: str) -> list[Step]:
 def climb(evidence: Evidence) -> list[Rung]:
     """Judge every rung; one that cannot be judged has failed as well."""
     findings: dict[str, Finding] = {}
-    for step in ladder(evidence.files, evidence.whole.example.name, evidence.repeated.example.name):
+    cut, repeated = evidence.whole.example.name, evidence.repeated.example.name
+    for step in ladder(evidence.files, cut, repeated, evidence.timing):
         missing = [name for name in step.needs if not findings[name].holds]
         if missing:
             findings[step.name] = Finding(False, f"not reached: '{missing[0]}' has to hold first")

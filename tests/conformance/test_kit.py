@@ -273,6 +273,13 @@ def test_a_synchronize_that_does_not_wait_is_seen(
     assert "synchronize" in failed(report)
 
 
+def test_the_quick_kit_times_nothing_and_leaves_out_nothing_else(small_kit: Kit) -> None:
+    backend, python = environments.find("reference"), Path(sys.executable)
+    quick, whole = (small_kit.check(backend, python, "numpy", quick=quick) for quick in (True, False))
+    assert quick.holds
+    assert [rung.name for rung in quick.rungs] == [rung.name for rung in whole.rungs if rung.name != "synchronize"]
+
+
 def test_losses_that_a_long_call_drops_are_missed(check: Check, write_backend: Callable[..., Path]) -> None:
     report = check(write_backend("few", "def synchronize(self, handle):\n    return super().synchronize(handle)[-16:]"))
     assert "synchronize returned float32 of shape (16,)" in failed(report)["synchronize"]

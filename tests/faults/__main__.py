@@ -17,7 +17,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults import downloads, processes, workers
+from tests.faults import downloads, processes, waiting, workers
 from tests.faults.fuzz import fuzz
 from tests.faults.fuzz.ground import Count
 from tests.faults.helpers import Outcome
@@ -52,7 +52,7 @@ def run_faults(folder: Path, console: Console) -> dict[str, Outcome]:
     """Do all faults; one that is not allowed here, such as mounting a small disk, counts as not held."""
     (folder / "workers").mkdir()
     outcomes = workers.run(folder / "workers")
-    for name, fault in {**processes.FAULTS, **downloads.FAULTS}.items():
+    for name, fault in {**processes.FAULTS, **downloads.FAULTS, **waiting.FAULTS}.items():
         console.print(f"doing: {name}")
         own = folder / fault.__name__
         own.mkdir()

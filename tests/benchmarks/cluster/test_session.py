@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from rich.console import Console
 
 from benchmarks.cell.kept_models import find_model
@@ -34,6 +35,7 @@ OWN = (
 )
 
 
+@pytest.mark.usefixtures("page")
 def test_the_rows_are_those_of_a_local_run_but_for_machine_and_time(
     cluster: Cluster, tmp_path: Path, write_backend
 ) -> None:

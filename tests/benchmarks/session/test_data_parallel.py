@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
 from backends.hosting import environments
-from backends.hosting.environments import BackendFile, Interpreters
-from benchmarks.cell.materials import Materials, draw, prepare_data
+from backends.hosting.environments import Interpreters
 from benchmarks.commands.bench import bench
-from benchmarks.machine.processors import processors_for
 from benchmarks.session.exit_codes import OK, SOME_FAILED
 from benchmarks.session.options import Options
 from benchmarks.session.request import Selection
-from benchmarks.spec import experiment as experiments
-from benchmarks.worker.environment import worker_environment
-from benchmarks.worker.loading import load
-from benchmarks.worker.process import Launch, WorkerProcess
 from results import report
 from results.store import Store
 
@@ -33,8 +23,7 @@ UNEVEN = {"epochs": 2, "batch_size": 31}
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def results(tmp_path: Path, cache: None) -> Path:
     return tmp_path / "results"
 
 
@@ -60,79 +49,19 @@ def told(results: Path) -> str:
 
 
 @pytest.mark.parametrize("framework", ["jax", "mindspore", "pytorch"])
-def test_losses_are_those_of_one_device_by_the_ladder_also_where_batches_do_not_divide(
+def test_losses_are_those_of_one_device_by_the_ladder_also_of_a_loader_and_where_batches_do_not_divide(
     results: Path, interpreters: Interpreters, framework: str
 ) -> None:
-    code = run(results, interpreters, framework, overrides={**UNEVEN, "replicas": 2})
+    code = run(results, interpreters, framework, sweeps=["input=resident,loader"], overrides={**UNEVEN, "replicas": 2})
     table = rows(results)
     assert code == OK, told(results)
-    assert set(table["mode"]) == set(environments.find(framework).modes)
     unavailable = table["mode"].eq("aot")  # which PyTorch compiles for one process
     assert table["status"].where(~unavailable, "ok").eq("ok").all()
     table = table[~unavailable]
+    assert set(table["input"]) == {"resident", "loader"}
     assert table["replicas"].eq(2).all()
     assert [settings["replicas"] for settings in table["settings"]] == [2] * len(table), "as the framework says"
     assert table["judged_steps"].eq(table["steps_per_epoch"] * 2).all(), "all steps"
-
-
-@pytest.mark.parametrize("framework", ["jax", "mindspore", "pytorch"])
-def test_batches_of_a_loader_are_shared_too(results: Path, interpreters: Interpreters, framework: str) -> None:
-    code = run(results, interpreters, framework, overrides={**UNEVEN, "epochs": 1, "replicas": 2, "input": "loader"})
-    assert code == OK, told(results)
-
-
-def test_replicas_that_wait_long_for_their_turn_are_not_taken_for_dead(
-    results: Path, interpreters: Interpreters, digits: Materials
-) -> None:
-    """MindSpore's heartbeat would end them after half a minute, and ours is not the only launcher to have one."""
-    workers = {}
-    for name in ("mindspore", "pytorch"):
-        backend, folder = environments.find(name), results.with_name(name)
-        folder.mkdir()
-        workers[name] = WorkerProcess(
-            Launch(
-                interpreters.path(backend),
-                folder,
-                folder / "log",
-                worker_environment(2),
-                processors_for(2),
-                300,
-                backend.arguments(2),
-            )
-        )
-    try:
-        for name, worker in workers.items():
-            get_ready(worker, environments.find(name), digits)
-            worker.pause()
-        time.sleep(45)
-        for worker in workers.values():
-            worker.resume()
-        time.sleep(10)
-        for worker in workers.values():
-            assert np.isfinite(worker.ask("train", start=0, steps=5).arrays[0]).all()
-    finally:
-        for worker in workers.values():
-            worker.kill()
-
-
-@pytest.fixture
-def digits(results: Path, tmp_path: Path, interpreters: Interpreters) -> Materials:
-    path = experiments.find("digits-mlp")
-    experiment = experiments.load(path)
-    return draw("digits-mlp", experiment, prepare_data(experiment, path.parent, interpreters), tmp_path / "materials")
-
-
-def get_ready(worker: WorkerProcess, backend: BackendFile, digits: Materials) -> None:
-    """Have it train once."""
-    worker.hello()
-    worker.ask("import", file=str(backend.path))
-    ask, mode = partial(worker.ask, "load"), next(iter(backend.modes))
-    load(ask, ["cpu"], replace(digits.job(mode), replicas=2), digits.parameters)
-    data = digits.data
-    files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
-    worker.ask("put", name="train", chunk=data.sizes["train"], **files)
-    worker.ask("order", batches=str(digits.batches), last_batches=str(digits.last_batches))
-    worker.ask("train", start=0, steps=5)
 
 
 HEADER = environments.find("pytorch").path.read_text().split("# ///\n")[0] + "# ///\n"
@@ -204,9 +133,10 @@ def test_a_backend_without_replicas_is_unavailable_in_its_own_words(results: Pat
     assert "NumPy has no means" in row["reason"]
 
 
+@pytest.mark.usefixtures("page")
 def test_a_sweep_over_replicas_shows_how_it_scales(results: Path, interpreters: Interpreters) -> None:
     overrides = {"epochs": 1}
-    code = run(results, interpreters, "jax", turns=2, sweeps=["replicas=1,2"], modes=["jit"], overrides=overrides)
+    code = run(results, interpreters, "jax", turns=1, sweeps=["replicas=1,2"], modes=["jit"], overrides=overrides)
     assert code == OK, told(results)
     assert list(rows(results)["replicas"]) == [1, 2]
     shown = (results.parent / "console.txt").read_text()

@@ -27,8 +27,7 @@ OPTIONS = Options(repeats=3, timeout=60, turns=2, judge_budget=1, peaks=False, b
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def results(tmp_path: Path, cache: None) -> Iterator[Path]:
     before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
     signals.install()
     yield tmp_path / "results"
@@ -81,6 +80,7 @@ def counting(results: Path) -> pd.DataFrame:
     return runs[runs["excluded"] == ""]
 
 
+@pytest.mark.usefixtures("page")
 def test_an_interrupted_session_is_continued_where_it_stopped(results: Path, backends: list[str]) -> None:
     before = interrupt(results, backends)
     assert list(before["status"]) == ["ok"] * 2 + ["interrupted"] * 4

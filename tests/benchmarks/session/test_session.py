@@ -28,8 +28,7 @@ FAST = {"epochs": 1}
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def results(tmp_path: Path, cache: None) -> Path:
     return tmp_path / "results"
 
 
@@ -55,7 +54,8 @@ def run(
     )
     console = Console(file=(results.parent / "console.txt").open("w"), width=80)
     pythons = dict.fromkeys(names, "current")
-    return bench(chosen, options or Options(repeats, timeout, peaks=peaks), pythons, results, console)
+    short = Options(repeats, timeout, turns=2, judge_budget=1, peaks=peaks)
+    return bench(chosen, options or short, pythons, results, console)
 
 
 def rows(results: Path) -> pd.DataFrame:
@@ -63,7 +63,7 @@ def rows(results: Path) -> pd.DataFrame:
 
 
 def test_a_run_that_works_leaves_a_whole_row(results: Path) -> None:
-    assert run(results, ["reference"]) == OK
+    assert run(results, ["reference"], options=Options(1, peaks=False)) == OK
     row = rows(results).loc["reference"]
     assert row["status"] == "ok"
     assert row["device"] == "cpu"
@@ -201,6 +201,12 @@ def test_rounds_are_added_as_long_as_the_budget_lasts_or_until_intervals_are_nar
     assert number > 2
     assert seconds < 4.5 * of_two_rounds
     assert rounds(until=1e9, budget=600.0)[0] == 2, "the one ratio is known well enough"
+
+
+def test_a_configuration_alone_is_run_as_often_as_planned_as_there_is_no_ratio_to_be_sure_of(results: Path) -> None:
+    options = Options(1, peaks=False, turns=1, judge_budget=0.2, budget=600.0)
+    assert run(results, ["reference"], experiments=["linear-regression"], options=options) == OK
+    assert list(rows(results)["round"]) == [1]
 
 
 def test_what_fails_is_not_run_again_for_as_long_as_the_budget_lasts(results: Path, write_backend) -> None:

@@ -14,7 +14,7 @@ def start(evidence: Evidence) -> Finding:
     recordings = list(evidence.recordings.values())
     for recording in recordings:
         recording.need("import")
-    # The one recording that is surely of a process with an interpreter and an import of its own.
+    # Of a process with an interpreter and an import of its own, unless the kit was to be quick.
     return Finding(True, f"interpreter and import in {evidence.repeated.start_seconds:.1f} s")
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from tests.conformance.findings import Evidence, Finding
-from tests.conformance.recording import LARGEST_IDLE_SHARE, LARGEST_WAIT, SMALLEST_RATIO, NotReached
+from tests.conformance.recording import LARGEST_IDLE_SHARE, LARGEST_WAIT, SMALLEST_RATIO, NotReached, Timing
 
 
-def synchronize(evidence: Evidence) -> Finding:
+def synchronize(timing: Timing | str, evidence: Evidence) -> Finding:
     """Twice the steps take about twice the time, and nothing is waited for afterwards."""
-    if isinstance(evidence.timing, str):
-        raise NotReached(evidence.timing)
-    timing = evidence.timing
+    if isinstance(timing, str):
+        raise NotReached(timing)
     figure = (
         f"{timing.steps} steps {timing.window * 1e3:.0f} ms, twice as many {timing.ratio:.2f} times as long (at least "
         f"{SMALLEST_RATIO}); then parameters waits for {timing.wait_share:.1%} of a window (allowed {LARGEST_WAIT:.0%})"

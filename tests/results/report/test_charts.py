@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pandas as pd
 import pytest
 
 from results import report
 from results.report import pictures
-from results.report.charts import CHARTS, KNOWN_BACKENDS, PALETTE, colours, drawn
+from results.report.charts import CHARTS, KNOWN_BACKENDS, PALETTE, colours, drawn, specification
 from results.report.rows import chart_tables
 from results.store import Store
 from tests.results.made_up import CELLS, fill, make_run
@@ -39,6 +40,14 @@ def test_a_chart_is_drawn_from_the_tables_alone(name: str, tmp_path: Path) -> No
     assert BY_NAME[name].title in picture
     for backend, _ in CELLS:
         assert backend in picture
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_chart_is_valid_vega_lite(name: str) -> None:
+    """``specification`` does not look, as that is half of what a page takes; this raises SchemaValidationError."""
+    color = alt.Color("backend:N", scale=colours(["jax"]), title="backend")
+    checked = BY_NAME[name].draw(color).to_dict()
+    assert checked["$schema"] == specification(BY_NAME[name], ["jax"])["$schema"]
 
 
 @pytest.mark.parametrize("name", BY_NAME)
