@@ -13,8 +13,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,15 @@ MB = 2**20
 FIRST_FIGURES = "preliminary, one round: "
 """What the first line with ratios begins with; an older build prints them in its tables only."""
 
+OF_A_BENCH = (
+    "default bench, s until the first ratios",
+    "default bench, s in all",
+    "default bench, MB of lockstep's own process",
+    "default bench, MB of all processes together",
+)
+LOOK_EVERY = 3.0
+"""Seconds from one look at the memory of a bench to the next: a look takes some milliseconds of it."""
+
 
 @dataclass(frozen=True)
 class Build:
@@ -51,16 +62,49 @@ class Build:
         _, _, usage = os.wait4(process.pid, 0)
         return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / MB
 
-    def bench(self, results: Path) -> tuple[float, float]:
-        """Run the default bench; return the seconds until the first ratio was on the screen, and until the end."""
+    def bench(self, results: Path) -> tuple[float, ...]:
+        """Run the default bench; return what ``OF_A_BENCH`` names."""
         begin, first = time.perf_counter(), 0.0
         command = [str(self.python.with_name("lockstep")), "run", "--results", str(results)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=self.folder) as process:
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=self.folder) as process,
+            closing(Memory(process.pid)) as memory,
+        ):
             assert process.stdout
             for line in process.stdout:
                 if not first and (line.startswith(FIRST_FIGURES) or line.startswith("Figures are of")):
                     first = time.perf_counter() - begin
-        return first, time.perf_counter() - begin
+        return first, time.perf_counter() - begin, memory.own, memory.together
+
+
+class Memory:
+    """Looks every few seconds how much a process and those below it take, in MB, and keeps the largest."""
+
+    def __init__(self, pid: int) -> None:
+        """Begin to look, in a thread."""
+        self.own = 0.0
+        """Resident, of the process alone."""
+        self.together = 0.0
+        """Of all of them; what several share counts once (the kernel's proportional set size)."""
+        self._process = psutil.Process(pid)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.wait(LOOK_EVERY):
+            together = 0.0
+            with suppress(psutil.NoSuchProcess):
+                self.own = max(self.own, self._process.memory_info().rss / MB)
+                for process in [self._process, *self._process.children(recursive=True)]:
+                    with suppress(psutil.NoSuchProcess):
+                        together += process.memory_full_info().pss / MB
+            self.together = max(self.together, together)
 
 
 def main() -> int:
@@ -108,11 +152,11 @@ def _of_the_command_line(builds: Sequence[Build], repeats: int, folder: Path | N
             what = f"lockstep {arguments[0]}, {unit}"
             rows.append([what, *(told([pair[place] for pair in found]) for found in measured.values())])
     if folder:
-        benches: dict[str, list[tuple[float, float]]] = {build.name: [] for build in builds}
+        benches: dict[str, list[tuple[float, ...]]] = {build.name: [] for build in builds}
         for number in range(repeats):
             for build in builds:
                 benches[build.name].append(build.bench(folder / f"{build.name}-{number}"))
-        for place, what in enumerate(("default bench, s until the first ratios", "default bench, s in all")):
+        for place, what in enumerate(OF_A_BENCH):
             rows.append([what, *(told([pair[place] for pair in found]) for found in benches.values())])
     return rows
 
