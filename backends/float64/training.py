@@ -7,7 +7,7 @@ judge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,17 @@ from backends.float64.rounding import error_of_sums, rounded, rounded_sum
 PIECE = 256
 """Samples that ``Training.logits`` computes at a time: a convolution's windows of a whole data set fill the memory."""
 
+Watch = Callable[[int, Array], Array]
+"""Gets the number of a layer and its input ``[n, ...]``, and returns what the layer is to get instead."""
 
-def forward(model: Model, parameters: Arrays, features: Array, rounding: float = 0.0) -> tuple[Array, list[Back]]:
+
+def _as_it_is(_: int, x: Array) -> Array:
+    return x
+
+
+def forward(
+    model: Model, parameters: Arrays, features: Array, rounding: float = 0.0, watch: Watch = _as_it_is
+) -> tuple[Array, list[Back]]:
     """Return the model's output ``[n, outputs]`` for features ``[n, *input_shape]``, and every layer's way back.
 
     ``rounding`` is a relative error that is put on what every layer gives, to see what rounding would do. The error
@@ -34,6 +43,7 @@ def forward(model: Model, parameters: Arrays, features: Array, rounding: float =
     x, backs = features, []
     for i, layer in enumerate(model.layers):
         own = {name: parameters[f"{i}.{name}"] for name in ("weight", "bias") if f"{i}.{name}" in parameters}
+        x = watch(i, x)
         if rounding and isinstance(layer, MaxPool2d):
             x, back = max_pool2d(layer, own, x, error_of_sums(x, abs(rounding)))
         else:
@@ -59,10 +69,16 @@ def backward(backs: list[Back], gradient: Array, rounding: float = 0.0) -> Array
 
 
 def loss_and_gradients(
-    model: Model, loss: Loss, parameters: Arrays, features: Array, labels: NDArray[Any], rounding: float = 0.0
+    model: Model,
+    loss: Loss,
+    parameters: Arrays,
+    features: Array,
+    labels: NDArray[Any],
+    rounding: float = 0.0,
+    watch: Watch = _as_it_is,
 ) -> tuple[float, Arrays]:
     """Return the mean loss of one batch and its gradient with respect to every parameter."""
-    outputs, backs = forward(model, parameters, features, rounding)
+    outputs, backs = forward(model, parameters, features, rounding, watch)
     value, gradient = LOSSES[loss](outputs, labels)
     return value, backward(backs, gradient, rounding)
 
@@ -90,10 +106,10 @@ class Training:
 
     # A run that diverges is an outcome (inf, then NaN), not a reason to warn.
     @np.errstate(over="ignore", invalid="ignore")
-    def step(self, features: NDArray[Any], labels: NDArray[Any]) -> float:
-        """Take one step on a batch, and return its loss before the step."""
+    def step(self, features: NDArray[Any], labels: NDArray[Any], watch: Watch = _as_it_is) -> float:
+        """Take one step on a batch, and return its loss before the step; ``watch`` sees every layer's input."""
         value, gradients = loss_and_gradients(
-            self.model, self.loss, self.parameters, features.astype(self.dtype), labels, self.rounding
+            self.model, self.loss, self.parameters, features.astype(self.dtype), labels, self.rounding, watch
         )
         update(self.sgd, self.parameters, self.velocities, gradients)
         return value
