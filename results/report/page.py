@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import importlib.metadata
 import importlib.resources
 import json
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from typing import Any
 import itables
 import jinja2
 import vl_convert
+from platformdirs import user_cache_path
 
 from results import metrics
 from results.advice import advice
 from results.baseline import BASELINE
+from results.errors import StoreError
 from results.report.data import page_data
 from results.report.facts import experiments, facts, missing, problems
 from results.report.panels import Results
@@ -70,10 +74,22 @@ def _scripts() -> dict[str, str]:
     tables = importlib.resources.files(itables) / "html"
     return {
         "script": (OWN / "page.js").read_text("utf-8"),
-        "vega": vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script"),
+        "vega": _vega().replace("</script", "<\\/script"),
         "datatables": base64.b64encode(tables.joinpath("dt_bundle.js").read_bytes()).decode(),
         "table_css": tables.joinpath("dt_bundle.css").read_text("utf-8"),
     }
+
+
+def _vega() -> str:
+    """Vega-Embed with all that it needs, kept from report to report: to bundle it takes seconds."""
+    kept = user_cache_path("lockstep") / f"vega-{importlib.metadata.version('vl-convert-python')}.js"
+    with suppress(OSError):
+        return kept.read_text("utf-8")
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    with suppress(OSError, StoreError):  # without a cache it is made anew
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_text(bundle, kept)
+    return bundle
 
 
 def _script_safe(data: Any) -> str:

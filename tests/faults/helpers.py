@@ -85,7 +85,7 @@ class Bench:
     def environment(self) -> Mapping[str, str]:
         """What the commands see."""
         own = {
-            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "XDG_CACHE_HOME": os.environ.get("FAULTS_CACHE", str(self.folder / "cache")),
             "TMPDIR": str(self.folder / "tmp"),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
