@@ -33,6 +33,7 @@ for command in (
     looking.plot,
     looking.runs,
     looking.log,
+    looking.explain,
     looking.exclude,
     training.predict,
     training.tutorials,

@@ -208,6 +208,9 @@ class Run:
     """Steps of the training that the reference judged."""
     ladder: list[dict[str, Any]] = field(default_factory=list)
     """The rungs that were walked, each with its figure and tolerance."""
+    parting: dict[str, Any] = field(default_factory=dict)
+    """Where the losses leave the reference's much further than before, and what decided it (``results.proof.parting``);
+    empty if they do not."""
     peak_memory_bytes: int | None = None
     """Largest resident size of the process; with replicas that are processes, of each, added up."""
     peak_device_memory_bytes: int | None = None

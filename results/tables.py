@@ -44,7 +44,7 @@ AT_ITS_BEST = "Each at its best, mode chosen on other rounds"
 def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     """One row per run, every column of the record; nested values are JSON text."""
     runs = store.runs(session)
-    for column in ("settings", "machine", "ladder", "gpu", "confusion", "models"):
+    for column in ("settings", "machine", "ladder", "parting", "gpu", "confusion", "models"):
         runs[column] = runs[column].map(lambda value: json.dumps(value, sort_keys=True))
     return runs
 

@@ -32,6 +32,7 @@ from results.proof.audit import Audit, continue_from
 from results.proof.checks import contradictions
 from results.proof.judge import Judgement
 from results.proof.ladder import Evidence, Rung, after_the_last_epoch, walk
+from results.proof.parting import Partings
 from results.record import Epoch, Run, Status
 from results.steady import steady_from
 
@@ -71,6 +72,7 @@ class CellRun:
         cell: Cell,
         record: Run,
         judgement: Judgement,
+        partings: Partings,
         session_start: float,
         progress: Callable[[CellRun], None],
         keeper: Keeper | None = None,
@@ -91,6 +93,7 @@ class CellRun:
         self.epoch = 0
         """The epoch that is being trained, counted from 1."""
         self._judgement = judgement
+        self._partings = partings
         self._evidence: dict[str, Any] = {}
         self._session_start = session_start
         self._progress = progress
@@ -423,6 +426,8 @@ class CellRun:
         self.record.judged_steps = self._judgement.steps
         expected = self._judgement.losses
         self.record.reference_losses = np.stack([expected.values, expected.tolerance], axis=1)
+        if rungs[-1].holds and (parting := self._partings.explain(self.record.losses, expected.values)):
+            self.record.parting = parting.document
         return rungs
 
 

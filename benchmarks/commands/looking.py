@@ -84,6 +84,17 @@ def log(
     sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
 
 
+def explain(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's name, as in 'lockstep table --format csv'.")],
+    results: Results = RESULTS,
+) -> None:
+    """Say how near a run came to the reference, rung by rung, and where its losses part from it."""
+    from results.proof.explanation import explained
+
+    for line in explained(_found(results, "explain", run)):
+        print(line)
+
+
 def exclude(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run's name, as in 'lockstep table --format csv'.")],
     why: Annotated[str, typer.Option(metavar="TEXT", help="The reason, which tables and reports give.")],

@@ -26,6 +26,7 @@ from benchmarks.session.starting import Starter
 from benchmarks.session.turns import take_turns
 from benchmarks.spec.flops import step_flops
 from results.proof.judge import Judgement, judge
+from results.proof.parting import Partings
 from results.record import Run
 from results.statistics import compare
 from results.store import Store
@@ -68,7 +69,7 @@ class Session:
         described = {**describe_machine(), **({"node": node} if node else {})}
         self._machine = {**described, **processor_settings()}
         self._start = time.perf_counter()
-        self._judgements: dict[str, Judgement] = {}
+        self._judgements: dict[str, tuple[Judgement, Partings]] = {}
         self._limits: dict[int, Limits] = {}
         self._seconds: dict[tuple[str, int], float] = {}
         """What the latest round of each comparison took."""
@@ -182,12 +183,12 @@ class Session:
         """The runs of a comparison, with what its earlier ones have brought; none if all stand already."""
         if not records:
             return []
-        judgement = self._judge(comparison, records[0])
+        judged = self._judge(comparison, records[0])
         runs = []
         for cell, record in zip(comparison.cells, records, strict=True):
             keeper = Keeper(self._store.folder, cell) if self._options.keep_models else None
             learned = self._call_steps.get(_name(cell)), cell.program in self._compiled
-            runs.append(CellRun(cell, record, judgement, self._start, self.progress.training, keeper, *learned))
+            runs.append(CellRun(cell, record, *judged, self._start, self.progress.training, keeper, *learned))
         return runs
 
     def _add_rounds(self, round_: int) -> None:
@@ -237,14 +238,15 @@ class Session:
         assert self._options.budget is not None  # noqa: S101 - it is only asked then
         return time.perf_counter() - self._start + more <= self._options.budget
 
-    def _judge(self, comparison: Comparison, first: Run) -> Judgement:
+    def _judge(self, comparison: Comparison, first: Run) -> tuple[Judgement, Partings]:
         """The reference's judgement of an experiment, made when its first comparison begins."""
         materials = comparison.materials
         if materials.label not in self._judgements:
             self.progress.judging(materials.label)
             case = materials.case(comparison.precision)
-            self._judgements[materials.label] = judge(case, self._options.judge_budget)
-            first.judge_seconds = self._judgements[materials.label].seconds
+            judgement = judge(case, self._options.judge_budget)
+            first.judge_seconds = judgement.seconds
+            self._judgements[materials.label] = judgement, Partings(case)
         return self._judgements[materials.label]
 
     def _measure_limits(self, threads: int, round_: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import tomli_w
 
+from results.proof.parting import sentence
 from results.record import NOT_STARTED, compiled_kind, phase_label
 from results.report.panels import label
 from results.statistics import GROUP
@@ -73,6 +74,7 @@ def facts(runs: pd.DataFrame) -> list[Table]:
         ),
         Table("Frameworks", ("backend", "versions"), versions[["backend", "framework"]].to_numpy().tolist()),
         Table("What is compiled: like with like", ("backend and mode", "compiled", "its likes"), _compiled(runs)),
+        *_partings(runs),
         Table("Settings", ("backend and mode", "in force"), _settings(runs)),
         Table(
             "Sessions",
@@ -115,6 +117,17 @@ def _compiled(runs: pd.DataFrame) -> list[tuple[str, str, str]]:
         )
         for cell, kind, parts in zip(modes["cell"], kinds, modes["compiled"], strict=True)
     ]
+
+
+def _partings(runs: pd.DataFrame) -> list[Table]:
+    """What parted the curves that part from the reference's, each as often as it was found; none if none part."""
+    parted = runs[runs["parting"].map(bool)]
+    if parted.empty:
+        return []
+    found = parted["parting"].map(sentence)
+    where = parted["cell"] + ", " + parted.apply(label, axis=1)
+    rows = pd.DataFrame({"where": where, "what": found}).drop_duplicates().to_numpy().tolist()
+    return [Table("Where curves part, within what rounding explains", ("backend and mode", "what parted them"), rows)]
 
 
 def _settings(runs: pd.DataFrame) -> list[tuple[str, str]]:

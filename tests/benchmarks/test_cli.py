@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -204,6 +205,26 @@ def test_sessions_and_logs_are_one_command_away(lockstep: Lockstep, results: Pat
     assert lockstep("log", "s-00001", "--results", "out").stdout == "what the framework said\n"
 
 
+def test_a_run_is_explained_rung_by_rung_and_where_it_parts(lockstep: Lockstep, results: Path) -> None:
+    rungs = [{"name": "loss curve", "figure": 3e-6, "tolerance": 2e-5, "where": ""}]
+    decision = {"step": 90, "layer": 4, "kind": "ReLU", "sample": 878, "place": [22, 2, 1], "margin": 0.46}
+    parting = {"step": 91, "before": 2.3e-7, "distance": 3e-6, "decision": decision}
+    numbers: dict[str, Any] = {"epochs": 2, "steps_per_epoch": 50, "judged_steps": 95, "ladder": rungs}
+    Store(results).append(
+        make_run(101, "e", ("jax", "jit"), 1, parting=parting, **numbers),
+        make_run(102, "e", ("jax", "jit"), 2, **numbers),
+        make_run(103, "e", ("jax", "jit"), 3, status="failed", reason="why", ladder=[]),
+    )
+    apart = lockstep("explain", "s-00101", "--results", "out").stdout
+    assert "judged by the float64 reference for 95 of 100 steps" in apart
+    assert "- loss curve: off by 3e-06, allowed 2e-05" in apart
+    assert "in step 90 the ReLU layers[4] was within 0.46 roundings of a tie, for sample 878 at 22, 2, 1" in apart
+    assert "stays with the reference's" in lockstep("explain", "s-00102", "--results", "out").stdout
+    assert "no rung was walked; the run is failed: why" in lockstep("explain", "s-00103", "--results", "out").stdout
+    lockstep("report", "out")
+    assert "was within 0.46 roundings of a tie" in (results / "report.html").read_text()
+
+
 def test_a_excluded_run_is_left_out_and_told_with_its_reason(lockstep: Lockstep, results: Path) -> None:
     ended = lockstep("exclude", "s-00001", "--why", "somebody compiled meanwhile", "--results", "out")
     assert ended.returncode == 0, ended.stderr
@@ -260,6 +281,7 @@ def test_two_results_folders_are_put_side_by_side(lockstep: Lockstep, results: P
         (["exclude", "s-99999", "--why", "x", "--results", "out"], ["s-99999", "s-00015"]),
         (["exclude", "s-00001", "--why", " ", "--results", "out"], ["--why", "empty"]),
         (["exclude", "s-00001", "--results", "out"], ["--why"]),
+        (["explain", "s-99999", "--results", "out"], ["s-99999", "s-00015"]),
         (["log", "s-99999", "--results", "out"], ["s-99999", "s-00015"]),
         (["log", "s-00001", "--results", "out"], ["s-00001.log", "No such file"]),
         (["plot", "experiment-0", "experiment-9", "--results", "out"], ["experiment-9", "experiment-0", "throughput"]),

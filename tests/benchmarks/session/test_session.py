@@ -163,6 +163,26 @@ def test_what_was_trained_before_a_divergence_is_judged(results: Path, write_bac
     assert pd.isna(row["equal_work"]), "its work was equal, its speed is not to be compared"
 
 
+def test_a_curve_that_parts_within_what_is_allowed_is_told_in_the_row(results: Path, write_backend) -> None:
+    off_once = """
+    trained = 0
+
+    def synchronize(self, handle):
+        losses = super().synchronize(handle)
+        if self.trained <= 20 < self.trained + len(losses):
+            losses[20 - self.trained] += 2e-6
+        self.trained += len(losses)
+        return losses
+    """
+    options = Options(1, peaks=False, turns=0)
+    assert run(results, ["reference", str(write_backend("off", off_once))], options=options) == OK
+    table = rows(results)
+    assert table.loc["off", "status"] == "ok"
+    assert table["parting"]["reference"] == {}
+    assert table["parting"]["off"]["step"] == 21
+    assert "decision" not in table["parting"]["off"], "no decision of the model did it"
+
+
 def test_progress_can_be_a_line_every_so_many_batches_and_every_epoch(results: Path) -> None:
     options = Options(1, peaks=False, turns=0, log_every=100)
     assert run(results, ["reference"], options=options, overrides={"epochs": 2, "batch_size": 8}) == OK
