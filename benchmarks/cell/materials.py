@@ -18,6 +18,7 @@ from backends.hosting.environments import Interpreters
 from benchmarks.data import PreparedData, prepare
 from benchmarks.errors import InputError
 from benchmarks.spec.experiment import Experiment
+from benchmarks.spec.flops import step_flops
 from benchmarks.spec.model import build_model, initial_parameters
 from results.proof.judge import Case
 
@@ -99,6 +100,11 @@ class Materials:
     def total_steps(self) -> int:
         """Steps of the whole training."""
         return self.steps_per_epoch * self.experiment.epochs
+
+    @property
+    def flops(self) -> int:
+        """Floating point operations of the whole training, as if all batches were full."""
+        return step_flops(self.model, self.experiment.batch_size) * self.total_steps
 
     @property
     def sgd(self) -> contract.SGD:

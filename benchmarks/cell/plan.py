@@ -67,8 +67,11 @@ class Comparison:
 
 
 def comparisons(cells: Sequence[Cell]) -> list[Comparison]:
-    """Return the comparisons of the first round: cells are compared if they share materials and threads."""
+    """Return the comparisons of the first round: cells are compared if they share materials and threads.
+
+    Those with the least work come first, so that there is something to see soon.
+    """
     groups: dict[tuple[str, int], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.materials.label, cell.threads), []).append(cell)
-    return [Comparison(1, tuple(group)) for group in groups.values()]
+    return sorted((Comparison(1, tuple(group)) for group in groups.values()), key=lambda one: one.materials.flops)

@@ -127,12 +127,15 @@ class Session:
             self._starter.end()
 
     def _batch(self, position: int) -> list[Planned]:
-        """The next comparisons of the plan, of one round, whose workers may be there at the same time."""
+        """The next comparisons of the plan, of one round, whose workers may be there at the same time.
+
+        The very first is alone: its figures are there before the others have compiled.
+        """
         first, workers = self._plan[position][0], 0
         batch: list[Planned] = []
         for comparison, records in self._plan[position:]:
             workers += len(records)
-            together = (comparison.round, comparison.threads) == (first.round, first.threads)
+            together = position > 0 and (comparison.round, comparison.threads) == (first.round, first.threads)
             if batch and not (together and workers <= workers_that_fit()):
                 break
             batch.append((comparison, records))

@@ -236,6 +236,18 @@ def test_what_fails_is_not_run_again_for_as_long_as_the_budget_lasts(results: Pa
     assert list(rows(results)["round"]) == [1]
 
 
+def test_the_first_comparison_of_all_does_not_wait_for_the_others_to_compile(results: Path) -> None:
+    options = Options(2, peaks=False, turns=1, judge_budget=0.2)
+    assert run(results, ["reference"], experiments=["digits-mlp", "linear-regression"], options=options) == OK
+    store = Store(results)
+    windows = store.windows().merge(store.runs()[["run", "experiment", "round"]], on="run")
+    times = windows.groupby(["round", "experiment"])["started"].agg(["min", "max"])
+    first, second = (times.loc[(1, name)] for name in ("linear-regression", "digits-mlp"))
+    assert first["max"] < second["min"]
+    first, second = (times.loc[(2, name)] for name in ("linear-regression", "digits-mlp"))
+    assert second["min"] < first["max"], "side by side, from then on"
+
+
 def test_a_sweep_has_rows_for_every_point_and_threads_are_set(results: Path) -> None:
     assert run(results, ["reference"], sweeps=["batch_size=16,32", "threads=1,2"]) == OK
     table = rows(results)
