@@ -241,10 +241,10 @@ def test_the_first_comparison_of_all_does_not_wait_for_the_others_to_compile(res
     assert run(results, ["reference"], experiments=["digits-mlp", "linear-regression"], options=options) == OK
     store = Store(results)
     windows = store.windows().merge(store.runs()[["run", "experiment", "round"]], on="run")
-    times = windows.groupby(["round", "experiment"])["started"].agg(["min", "max"])
-    first, second = (times.loc[(1, name)] for name in ("linear-regression", "digits-mlp"))
+    times = windows.groupby(["experiment", "round"])["started"].agg(["min", "max"]).to_dict("index")
+    first, second = (times[name, 1] for name in ("linear-regression", "digits-mlp"))
     assert first["max"] < second["min"]
-    first, second = (times.loc[(2, name)] for name in ("linear-regression", "digits-mlp"))
+    first, second = (times[name, 2] for name in ("linear-regression", "digits-mlp"))
     assert second["min"] < first["max"], "side by side, from then on"
 
 
