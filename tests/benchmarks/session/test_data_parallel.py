@@ -49,19 +49,27 @@ def told(results: Path) -> str:
 
 
 @pytest.mark.parametrize("framework", ["jax", "mindspore", "pytorch"])
-def test_losses_are_those_of_one_device_by_the_ladder_also_of_a_loader_and_where_batches_do_not_divide(
+def test_losses_are_those_of_one_device_by_the_ladder_also_where_batches_do_not_divide(
     results: Path, interpreters: Interpreters, framework: str
 ) -> None:
-    code = run(results, interpreters, framework, sweeps=["input=resident,loader"], overrides={**UNEVEN, "replicas": 2})
+    code = run(results, interpreters, framework, overrides={**UNEVEN, "replicas": 2})
     table = rows(results)
     assert code == OK, told(results)
+    assert set(table["mode"]) == set(environments.find(framework).modes)
     unavailable = table["mode"].eq("aot")  # which PyTorch compiles for one process
     assert table["status"].where(~unavailable, "ok").eq("ok").all()
     table = table[~unavailable]
-    assert set(table["input"]) == {"resident", "loader"}
     assert table["replicas"].eq(2).all()
     assert [settings["replicas"] for settings in table["settings"]] == [2] * len(table), "as the framework says"
     assert table["judged_steps"].eq(table["steps_per_epoch"] * 2).all(), "all steps"
+
+
+@pytest.mark.parametrize("framework", ["jax", "mindspore", "pytorch"])
+def test_batches_of_a_loader_are_shared_too(results: Path, interpreters: Interpreters, framework: str) -> None:
+    """In one mode: the modes of a framework have one way to its loader."""
+    first = next(iter(environments.find(framework).modes))
+    overrides = {**UNEVEN, "epochs": 1, "replicas": 2, "input": "loader"}
+    assert run(results, interpreters, framework, modes=[first], overrides=overrides) == OK, told(results)
 
 
 HEADER = environments.find("pytorch").path.read_text().split("# ///\n")[0] + "# ///\n"
