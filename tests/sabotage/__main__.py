@@ -84,6 +84,9 @@ def run_good(
     chosen: Sequence[str], seeds: int, pythons: dict[str, str], folder: Path, console: Console
 ) -> pd.DataFrame:
     """Train every mode of the frameworks for one epoch of each experiment, ladder only, once per seed."""
+    modes = [mode for name in FRAMEWORKS for mode in environments.find(name).modes]
+    # The program is the same for all seeds: it is compiled once.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "compiled"))
     jobs = [
         Job(
             FRAMEWORKS,
@@ -93,6 +96,7 @@ def run_good(
             pythons,
             {"epochs": 1, "seed": seed, **MORE.get(name, {})},
             JUDGE_BUDGET,
+            modes,
         )
         for seed in range(1, seeds + 1)
         for name in chosen

@@ -37,11 +37,12 @@ class Job:
     pythons: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     judge_budget: float = JUDGE_BUDGET
+    modes: Sequence[str] = ()
 
     def run(self) -> pd.DataFrame:
         """Run the bench and return its rows; the backends that are files use the running interpreter."""
         current = {Path(name).stem: "current" for name in self.backends if name.endswith(".py")}
-        selection = Selection([self.experiment], self.backends, threads=1, overrides=dict(self.overrides))
+        selection = Selection([self.experiment], self.backends, self.modes, threads=1, overrides=dict(self.overrides))
         options = Options(repeats=1, timeout=600, turns=self.turns, judge_budget=self.judge_budget, peaks=False)
         bench(
             selection,
