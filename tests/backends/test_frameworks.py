@@ -33,7 +33,7 @@ LONG = 70
 
 EXAMPLES_OF = {
     ("jax", "scan"): ("decay", "paddings"),
-    ("pytorch", "compile"): ("paddings",),
+    ("pytorch", "compile"): ("decay",),
     ("pytorch", "step"): ("paddings",),
     ("pytorch", "aot"): ("decay",),
 }

@@ -13,9 +13,7 @@ from tests.faults.kill import kill_test
 
 QUICK = (
     "Ctrl-C once",
-    "Ctrl-C twice",
     "Ctrl-C while a framework is imported",
-    "two benches write the same store",
     "disk full while writing",
 )
 
