@@ -18,6 +18,7 @@ from benchmarks.machine.processors import physical_cores
 from benchmarks.worker.process import WorkerProcess
 from tests.conformance.__main__ import show
 from tests.conformance.cases import EXAMPLES, STEPS, Files, write
+from tests.conformance.hosting import SharedHost
 from tests.conformance.kit import Kit, judged
 from tests.conformance.recording import Target, load, order, put, worker
 
@@ -25,6 +26,7 @@ MODES = [(name, mode) for name in environments.names() if name != "reference" fo
 
 PROCESSORS = physical_cores()
 
+HostOf = Callable[[str], SharedHost]
 ReadyWorker = Callable[..., AbstractContextManager[WorkerProcess]]
 
 LONG = 70
@@ -67,8 +69,25 @@ def example(tmp_path: Path) -> Files:
     return write(EXAMPLES[0], tmp_path / "example")
 
 
+@pytest.fixture(scope="module")
+def host_of(tmp_path_factory: pytest.TempPathFactory, interpreters: Interpreters) -> Iterator[HostOf]:
+    """A process that has imported a framework for one thread; the workers of all tests are copies of it."""
+    made: dict[str, SharedHost] = {}
+
+    def host_of(name: str) -> SharedHost:
+        if name not in made:
+            backend = environments.find(name)
+            target = Target(backend.path, interpreters.path(backend), "", "cpu", (PROCESSORS[-1],))
+            made[name] = SharedHost(target.launch(tmp_path_factory.mktemp(name)), backend.path)
+        return made[name]
+
+    yield host_of
+    for host in made.values():
+        host.end()
+
+
 @pytest.fixture
-def ready_worker(tmp_path: Path, interpreters: Interpreters, example: Files) -> ReadyWorker:
+def ready_worker(tmp_path: Path, interpreters: Interpreters, host_of: HostOf, example: Files) -> ReadyWorker:
     """A worker of a framework in one of its modes, which has all that it needs to train on the example."""
 
     @contextmanager
@@ -76,7 +95,8 @@ def ready_worker(tmp_path: Path, interpreters: Interpreters, example: Files) -> 
         name: str, mode: str, processors: Sequence[int], files: Files = example, stock: bool = False
     ) -> Iterator[WorkerProcess]:
         backend = environments.find(name)
-        target = Target(backend.path, interpreters.path(backend), mode, "cpu", tuple(processors))
+        host = host_of(name) if len(processors) == 1 else None
+        target = Target(backend.path, interpreters.path(backend), mode, "cpu", tuple(processors), host=host)
         with worker(target, tmp_path / f"worker-{files.folder.name}") as process:
             load(process, files, target, "cpu", stock=stock)
             put(process, files, "train", len(files.case.features))
