@@ -5,6 +5,7 @@ It starts at once: no module of this room imports at its top what only one comma
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 
@@ -45,6 +46,9 @@ for command in (
 
 def main() -> None:
     """Run the command line; every foreseen error is one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may lack the characters of a name
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
     logging.getLogger("lockstep").setLevel(logging.INFO)
     signals.install()

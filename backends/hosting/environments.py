@@ -169,10 +169,14 @@ def is_ready(backend: BackendFile) -> bool:
 class Interpreters:
     """The Python interpreter of each backend: one that the user gave, or that of an environment made on first use."""
 
-    def __init__(self, given: Mapping[str, str], tell: Callable[[str], None]) -> None:
-        """Take interpreters by backend name, "current" for the running one; ``tell`` gets uv's progress by the line."""
+    def __init__(self, given: Mapping[str, str], tell: Callable[[str], None], offline: bool = False) -> None:
+        """Take interpreters by backend name, "current" for the running one; ``tell`` gets uv's progress by the line.
+
+        ``offline`` forbids to download anything.
+        """
         self._given = given
         self.tell = tell
+        self.offline = offline
         self._found: dict[Path, Path | EnvironmentFailed] = {}
         self._installed: dict[Path, str] = {}
 
@@ -198,7 +202,7 @@ class Interpreters:
         """
         if backend.path not in self._found:
             try:
-                self._found[backend.path] = self.given(backend) or _ensure(backend, self.tell)
+                self._found[backend.path] = self.given(backend) or _ensure(backend, self.tell, self.offline)
             except EnvironmentFailed as error:
                 self._found[backend.path] = error
         found = self._found[backend.path]
@@ -223,7 +227,7 @@ class Interpreters:
         return self._installed[python]
 
 
-def _ensure(backend: BackendFile, tell: Callable[[str], None]) -> Path:
+def _ensure(backend: BackendFile, tell: Callable[[str], None], offline: bool) -> Path:
     folder, python = _folder(backend), _python(backend)
     if is_ready(backend):
         return python
@@ -232,18 +236,19 @@ def _ensure(backend: BackendFile, tell: Callable[[str], None]) -> Path:
         with FileLock(f"{folder}.lock"):
             if not is_ready(backend):
                 tell(f"making the environment of {backend.name} in {folder}")
-                _make(backend, folder, python, tell)
+                _make(backend, folder, python, tell, offline)
     except OSError as error:
         raise EnvironmentFailed(f"{folder}: {error.strerror or error}") from None
     return python
 
 
-def _make(backend: BackendFile, folder: Path, python: Path, tell: Callable[[str], None]) -> None:
+def _make(backend: BackendFile, folder: Path, python: Path, tell: Callable[[str], None], offline: bool) -> None:
+    no_network = ["--offline"] if offline else []
     shutil.rmtree(folder, ignore_errors=True)
     request = backend.header.get("requires-python", ">=3.11")
     extra = backend.header.get("tool", {}).get("lockstep", {}).get("gpu-dependencies", []) if has_nvidia_gpu() else []
-    _uv(["venv", "--python", request, str(folder)], tell)
-    _uv(["pip", "install", "--python", str(python), "-r", str(backend.path), *extra], tell)
+    _uv(["venv", *no_network, "--python", request, str(folder)], tell)
+    _uv(["pip", "install", *no_network, "--python", str(python), "-r", str(backend.path), *extra], tell)
     (folder / "lockstep-header").write_text(_stamp(backend))
 
 

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from backends import contract
 from backends.hosting import environments
 from backends.hosting.environments import Interpreters
-from benchmarks.data import PreparedData, prepare
+from benchmarks.data import PreparedData, Torchvision, prepare
 from benchmarks.errors import InputError
 from benchmarks.spec.experiment import Experiment
 from benchmarks.spec.flops import step_flops
@@ -138,12 +138,10 @@ class Materials:
 
 def prepare_data(experiment: Experiment, folder: Path, interpreters: Interpreters) -> PreparedData:
     """Prepare an experiment's data set, unless that was done; relative paths start at ``folder``. Raises DataError."""
-    return prepare(
-        experiment.data,
-        experiment.validation,
-        folder,
-        torchvision_python=lambda: interpreters.path(environments.find("pytorch")),
+    torchvision = Torchvision(
+        lambda: interpreters.path(environments.find("pytorch")), interpreters.tell, interpreters.offline
     )
+    return prepare(experiment.data, experiment.validation, folder, torchvision)
 
 
 def draw_parameters(experiment: Experiment) -> contract.Parameters:

@@ -21,7 +21,7 @@ from benchmarks.cell.materials import prepare_data
 from benchmarks.cell.run import PREDICTION_CHUNK
 from benchmarks.cell.scoring import Score, score
 from benchmarks.data import normalised
-from benchmarks.data.pictures import read_picture
+from benchmarks.data.pictures import Change, read_every
 from benchmarks.errors import InputError
 from benchmarks.machine.processors import default_threads, processors_for
 from benchmarks.spec import experiment as experiments
@@ -90,7 +90,7 @@ class Seen:
     """What a model sees in a picture: the probability of each class, the most probable first."""
 
     picture: Path
-    changes: tuple[str, ...]
+    changes: tuple[Change, ...]
     """What had to be done to the picture."""
     probabilities: dict[str, float]
 
@@ -101,7 +101,7 @@ def see(predictor: Predictor, pictures: Sequence[Path]) -> list[Seen]:
     data = model.experiment.data
     if not isinstance(data, ImageData):
         raise InputError(f"predict: {model.label} was trained on {data.name}, not on pictures; use --data test")
-    read = [read_picture(path, data.sample_shape) for path in pictures]
+    read = read_every(pictures, data.sample_shape)
     with tempfile.TemporaryDirectory(prefix="lockstep-") as scratch:
         features, labels = Path(scratch) / "features.npy", Path(scratch) / "labels.npy"
         # Stored pixels of some sets end at another value than a picture's 255.

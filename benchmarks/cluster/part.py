@@ -134,7 +134,7 @@ def run(part: Part, send: Send, scratch: Path) -> None:
     own = [row for row in part.earlier if row not in settled]
     progress = _Relayed(send, part.request.options.log_every)
     store = _SendingStore(scratch / "results", own, part.windows, send)
-    interpreters = Interpreters(part.request.pythons, progress.message)
+    interpreters = Interpreters(part.request.pythons, progress.message, part.request.options.offline)
     cells = prepare_cells(_unpacked(part), interpreters, scratch)
     elsewhere = {(row["backend"], row["mode"], row["round"]) for row in settled}
     Session(part.name, cells, part.request.options, interpreters, scratch, store, progress, node, elsewhere).execute()

@@ -25,6 +25,11 @@ Pythons = Annotated[
     ),
 ]
 
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", envvar="LOCKSTEP_OFFLINE", help="Download nothing, neither data sets nor packages."),
+]
+
 Device = Annotated[Literal["cpu", "gpu", "auto"], typer.Option(help="auto is the GPU where the backend finds one.")]
 
 

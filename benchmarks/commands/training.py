@@ -12,7 +12,7 @@ import typer
 from backends.contract import Precision
 from backends.hosting import environments
 from backends.hosting.environments import Interpreters
-from benchmarks.commands.options import RESULTS, Device, Pythons, Results, pythons_given
+from benchmarks.commands.options import RESULTS, Device, Offline, Pythons, Results, pythons_given
 from benchmarks.errors import InputError
 from benchmarks.session.options import BUDGET, BUDGET_UNTIL, LEAST_ROUNDS, Options
 from results.baseline import BASELINE
@@ -145,6 +145,7 @@ def run(
         ),
     ] = None,
     python: Pythons = None,
+    offline: Offline = False,
     results: Results = RESULTS,
 ) -> None:
     """Run experiments on the frameworks, and add one row per run to the results table.
@@ -181,6 +182,7 @@ def run(
         keep_models=keep_models,
         log_every=log_every,
         fresh=fresh,
+        offline=offline,
     )
     pythons = pythons_given(python or [], backend or [])
     raise typer.Exit(bench(selection, options, pythons, results, Console(), dry_run, cluster))
@@ -213,6 +215,7 @@ def predict(
     mode: Annotated[str | None, typer.Option(metavar="MODE", help="Default: the backend's first one.")] = None,
     device: Device = "auto",
     python: Pythons = None,
+    offline: Offline = False,
     results: Results = RESULTS,
 ) -> None:
     """Use a model that a run kept, in any framework: say what is in pictures, or score the test set."""
@@ -232,7 +235,8 @@ def predict(
     chosen = environments.find(backend or trained_by)
     if mode and mode not in chosen.modes:
         raise InputError(f"--mode {mode}: {chosen.name} has {', '.join(chosen.modes)}")
-    interpreters = Interpreters(pythons_given(python or [], [backend] if backend else []), console.print)
+    pythons = pythons_given(python or [], [backend] if backend else [])
+    interpreters = Interpreters(pythons, console.print, offline)
     predictor = predicting.Predictor(model, chosen, mode or next(iter(chosen.modes)), device, interpreters)
     shown = f"{model.name}, {model.label}, trained by {model.trained_by}, on {chosen.name} {predictor.mode}"
     if data:
@@ -243,7 +247,7 @@ def predict(
         seen = predicting.see(predictor, pictures or [])
         console.print(f"{shown}:")
         for picture in seen:
-            changes = f" ({', '.join(picture.changes)})" if picture.changes else ""
+            changes = f" ({', '.join(map(str, picture.changes))})" if picture.changes else ""
             console.print(f"{picture.picture}{changes}")
             for name, probability in list(picture.probabilities.items())[:SHOWN_CLASSES]:
                 console.print(f"  {probability:7.2%}  {name}")
@@ -258,6 +262,7 @@ def tutorials(
         typer.Option(metavar="MODE", help="Mode of a backend; repeatable; default: as the tutorials do it."),
     ] = None,
     python: Pythons = None,
+    offline: Offline = False,
     results: Results = RESULTS,
 ) -> None:
     """Run the tutorials in full, and put what they report beside what each framework reached.
@@ -269,4 +274,4 @@ def tutorials(
     from benchmarks.commands.tutorials import MODES, Course
 
     pythons = pythons_given(python or [], [])
-    raise typer.Exit(Course(pythons, results, Console()).run(names or (), mode or MODES))
+    raise typer.Exit(Course(pythons, results, Console(), offline).run(names or (), mode or MODES))

@@ -128,11 +128,13 @@ TUTORIALS = (
 
 @dataclass(frozen=True)
 class Course:
-    """Where tutorials are run: interpreters, as ``bench`` takes them, the results folder, and where to tell."""
+    """Where tutorials are run: interpreters, as ``bench`` takes them, the results folder, where to tell."""
 
     pythons: dict[str, str]
     results: Path
     console: Console
+    offline: bool = False
+    """Whether to download nothing."""
 
     def run(self, names: Sequence[str], modes: Sequence[str]) -> int:
         """Run tutorials by the names of their experiments, or all; print and write the table; return the exit code."""
@@ -175,7 +177,7 @@ class Course:
 
         chosen: dict[Tutorial, str] = {}
         missing: dict[Tutorial, str] = {}
-        interpreters = Interpreters(self.pythons, self.console.print)
+        interpreters = Interpreters(self.pythons, self.console.print, self.offline)
         for tutorial in TUTORIALS:
             asked = [name for name in tutorial.experiments if not names or name in names]
             reasons = []
@@ -209,6 +211,7 @@ class Course:
             peaks=False,
             log_every=LOG_EVERY,
             keep_models=True,
+            offline=self.offline,
             command="lockstep tutorials",
         )
         return bench(selection, options, self.pythons, self.results, self.console)

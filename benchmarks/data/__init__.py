@@ -2,5 +2,6 @@
 
 from benchmarks.data.cache import PreparedData, Split
 from benchmarks.data.prepare import normalised, prepare
+from benchmarks.data.torchvision_sets import Torchvision
 
-__all__ = ["PreparedData", "Split", "normalised", "prepare"]
+__all__ = ["PreparedData", "Split", "Torchvision", "normalised", "prepare"]

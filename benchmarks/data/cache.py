@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+PURPOSES: dict[Split, str] = {"train": "train on", "validation": "validate", "test": "test"}
+SHOWN_CLASSES = 12
 META = "meta.json"
 
 
@@ -30,6 +32,7 @@ class PreparedData:
     width)`` or ``(features,)``; ``sizes`` are samples per split, 0 for a validation set that was not asked for.
     ``classes`` names class 0, 1, ... and is empty for a regression. ``hash`` (sha256) changes with any byte, shape or
     dtype of any array and with the classes; it does not depend on the machine or on when the data was prepared.
+    ``place`` says where the data comes from, ``notes`` what else there is to tell, such as how pictures were changed.
     """
 
     folder: Path
@@ -37,6 +40,16 @@ class PreparedData:
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     sizes: Mapping[Split, int]
+    place: str
+    notes: tuple[str, ...]
+
+    @property
+    def description(self) -> str:
+        """What was found and taken, in one line."""
+        sizes = [f"{self.sizes[split]:,} to {purpose}" for split, purpose in PURPOSES.items() if self.sizes[split]]
+        shown = ", ".join(self.classes[:SHOWN_CLASSES]) + (", ..." if len(self.classes) > SHOWN_CLASSES else "")
+        classes = [f"{len(self.classes)} classes: {shown}"] if self.classes else []
+        return "; ".join([f"{self.place}: {', '.join(sizes)}", *classes, *self.notes])
 
     def features(self, split: Split) -> Path:
         """Return the file of the features of a split."""
@@ -55,6 +68,8 @@ class _Meta(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     classes: tuple[str, ...]
+    place: str
+    notes: tuple[str, ...]
     arrays: dict[str, str]  # name of the array: sha256 of its file
     hash: str
 
@@ -74,10 +89,10 @@ def write_array(folder: Path, name: str, shape: tuple[int, ...], dtype: DTypeLik
         os.fsync(file.fileno())
 
 
-def write_meta(folder: Path, classes: tuple[str, ...]) -> None:
+def write_meta(folder: Path, classes: tuple[str, ...], place: str, notes: tuple[str, ...]) -> None:
     """Seal a folder whose arrays are all written."""
     arrays = {name: _digest(folder, name) for name in _names()}
-    meta = _Meta(classes=classes, arrays=arrays, hash=_combined(arrays, classes))
+    meta = _Meta(classes=classes, place=place, notes=notes, arrays=arrays, hash=_combined(arrays, classes))
     with (folder / META).open("x", encoding="utf-8") as file:
         file.write(meta.model_dump_json(indent=2))
         file.flush()
@@ -102,7 +117,8 @@ def open_prepared(folder: Path) -> PreparedData:
         raise DamagedError(f"{META} cannot be read") from error
     features = {split: _load(_file(folder, f"{split}_features")) for split in SPLITS}
     sizes = {split: len(array) for split, array in features.items()}
-    return PreparedData(folder, meta.hash, meta.classes, features["train"].shape[1:], sizes)
+    shape = features["train"].shape[1:]
+    return PreparedData(folder, meta.hash, meta.classes, shape, sizes, meta.place, meta.notes)
 
 
 def _names() -> list[str]:

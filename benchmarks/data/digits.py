@@ -15,4 +15,5 @@ def read_digits() -> Source:
     train, test = (
         Samples(labels=labels[chosen], rows=images[chosen].__getitem__) for chosen in stratified_split(labels)
     )
-    return Source(train=train, test=test, classes=tuple(str(digit) for digit in digits.target_names))
+    classes = tuple(str(digit) for digit in digits.target_names)
+    return Source(train=train, test=test, classes=classes, place="scikit-learn's own")

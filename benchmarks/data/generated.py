@@ -17,6 +17,7 @@ def generate_linear_regression(spec: LinearRegression) -> Source:
         train=_line(spec, TRAIN, spec.samples),
         test=_line(spec, TEST, spec.test_samples),
         classes=(),
+        place=f"generated from seed {spec.seed}",
     )
 
 
@@ -35,6 +36,7 @@ def generate_images(spec: GeneratedImages) -> Source:
         train=_noisy(spec, patterns, TRAIN, spec.samples),
         test=_noisy(spec, patterns, TEST, spec.test_samples),
         classes=tuple(str(label) for label in range(spec.classes)),
+        place=f"generated from seed {spec.seed}",
     )
 
 

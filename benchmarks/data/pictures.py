@@ -1,127 +1,46 @@
-"""A folder of class folders of pictures."""
+"""One picture file, as a model gets it."""
 
-import os
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from benchmarks.data.source import Samples, Source, data_root, stratified_split
+from benchmarks.data.source import first_of
 from benchmarks.errors import DataError
-from benchmarks.spec.data import VALUES_LIMIT, PictureFolder
 
 # Pictures and nothing else: Pillow hands some other formats to external programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 PIXELS_LIMIT = 64 * 2**20
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its EXIF orientation."""
+
+GROUND = "white"
+"""What is transparent is laid on this, as most viewers do it."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """The picture files of one part of the data set, sorted, and the class of each, int32 ``[n]``."""
+class Change:
+    """What was done to a picture, and what it was before: "converted to RGB" from "L"."""
 
-    files: tuple[Path, ...]
-    labels: NDArray[np.int32]
+    done: str
+    before: str
 
-    def only(self, chosen: NDArray[np.int64]) -> "Part":
-        """Return the pictures with these indices."""
-        return Part(tuple(self.files[i] for i in chosen), self.labels[chosen])
-
-
-@dataclass(frozen=True)
-class Listing:
-    """All picture files of a folder; ``classes`` are the names of the class folders, sorted."""
-
-    folder: Path
-    classes: tuple[str, ...]
-    train: Part
-    test: Part
-
-
-def list_pictures(spec: PictureFolder, base: Path) -> Listing:
-    """Find the pictures, without opening them; hidden files and files beside the class folders are left out.
-
-    Names are sorted by code point, so the order is the same everywhere. A relative path starts at $LOCKSTEP_DATA,
-    or at ``base`` if that is not set. Raises DataError if the folder or a class is not there or is empty.
-    """
-    folder = ((data_root() or base) / spec.path.expanduser()).absolute()
-    if not folder.is_dir():
-        raise DataError(f"data.path: there is no folder {folder}")
-    try:
-        parts = [name for name in _names(folder, folders=True) if name in ("train", "test")]
-        if len(parts) == 1:
-            raise DataError(f"data.path: {folder} has a {parts[0]} folder; it needs both train and test, or neither")
-        listing = _two_parts(folder) if parts else _one_part(folder)
-    except OSError as error:
-        raise DataError(f"data.path: cannot list {error.filename}: {error.strerror}") from error
-    values = (len(listing.train.files) + len(listing.test.files)) * spec.channels * spec.size[0] * spec.size[1]
-    if values > VALUES_LIMIT:
-        raise DataError(f"data.path: the pictures in {folder} take {values} values, more than {VALUES_LIMIT}")
-    return listing
-
-
-def _two_parts(folder: Path) -> Listing:
-    classes = _names(folder / "train", folders=True)
-    unknown = sorted(set(_names(folder / "test", folders=True)) - set(classes))
-    if unknown:
-        raise DataError(f"data.path: {folder / 'test' / unknown[0]} is a class that {folder / 'train'} does not have")
-    train, test = _part(folder / "train", classes), _part(folder / "test", classes)
-    _need_every_class(folder / "train", classes, train)
-    if not test.files:
-        raise DataError(f"data.path: {folder / 'test'} has no pictures")
-    return Listing(folder, classes, train, test)
-
-
-def _one_part(folder: Path) -> Listing:
-    classes = _names(folder, folders=True)
-    every = _part(folder, classes)
-    _need_every_class(folder, classes, every)
-    train, test = stratified_split(every.labels)
-    if not len(test):
-        raise DataError(f"data.path: {folder} has too few pictures to set a fifth of each class aside as the test set")
-    return Listing(folder, classes, every.only(train), every.only(test))
-
-
-def _names(folder: Path, folders: bool) -> tuple[str, ...]:
-    with os.scandir(folder) as entries:
-        shown = (entry for entry in entries if not entry.name.startswith("."))
-        return tuple(sorted(entry.name for entry in shown if entry.is_dir() or not folders))
-
-
-def _part(folder: Path, classes: tuple[str, ...]) -> Part:
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        if (folder / name).is_dir():  # the test set may lack a class
-            found = [folder / name / file for file in _names(folder / name, folders=False)]
-            files += found
-            labels += [label] * len(found)
-    return Part(tuple(files), np.array(labels, dtype=np.int32))
-
-
-def _need_every_class(folder: Path, classes: tuple[str, ...], part: Part) -> None:
-    if not classes:
-        raise DataError(f"data.path: {folder} has no class folders")
-    for label, name in enumerate(classes):
-        if not np.any(part.labels == label):
-            raise DataError(f"data.path: the class folder {folder / name} has no pictures")
-
-
-def read_pictures(spec: PictureFolder, listing: Listing) -> Source:
-    """Return the pictures of a listing as uint8 ``[n, channels, height, width]``, resized where they have to be.
-
-    Raises DataError, when the rows are read, for a file that is not a picture or is too large.
-    """
-
-    def samples(part: Part) -> Samples:
-        def rows(chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
-            # One thread: on small pictures four take twice as long, since most of the work holds Python's lock.
-            return np.stack([_read_picture(part.files[i], spec).pixels for i in chosen])
-
-        return Samples(labels=part.labels, rows=rows)
-
-    return Source(train=samples(listing.train), test=samples(listing.test), classes=listing.classes)
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.done} from {self.before}"
 
 
 @dataclass(frozen=True)
@@ -129,42 +48,102 @@ class Picture:
     """A picture as a model gets it, uint8 ``[channels, height, width]``, and what had to be changed for that."""
 
     pixels: NDArray[np.uint8]
-    changes: tuple[str, ...]
+    changes: tuple[Change, ...]
 
 
 def read_picture(file: Path, shape: tuple[int, ...]) -> Picture:
-    """Read a picture, resized and with its colours converted to ``shape``, (channels, height, width).
+    """Read a picture as viewers show it, with its size and colours converted to ``shape``, (channels, height, width).
 
-    Raises DataError for a file that is not a picture, is damaged, is too large, or has more than 8 bits per channel.
+    Of several frames it is the first. Raises DataError for a file that is not a picture, is damaged, is too large, or
+    has more than 8 bits per channel.
     """
-    channels, height, width = shape
-    mode = "L" if channels == 1 else "RGB"
-    changes = []
+    if not file.is_file():  # a pipe would never end
+        raise DataError(f"{file} is no file" if file.exists() else f"{file}: there is no such file")
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with warnings.catch_warnings(), Image.open(file, formats=FORMATS) as image:
+            warnings.simplefilter("ignore")  # of an EXIF that is cut, say
             if image.width * image.height > PIXELS_LIMIT:
                 raise DataError(
                     f"{file} has {image.width}x{image.height} pixels, over {PIXELS_LIMIT:,}; make it smaller"
                 )
-            if image.mode.startswith(("I", "F")):
+            if _is_deep(image):
                 raise DataError(f"{file} has more than 8 bits per channel; convert it to 8 bits")
-            if image.mode != mode:
-                changes.append(f"converted from {image.mode} to {mode}")
-            picture = image.convert(mode)
-            if picture.size != (width, height):
-                changes.append(f"resized from {picture.width}x{picture.height} to {width}x{height} pixels")
-                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+            return _converted(image, shape)
     except DataError:
         raise
-    except FileNotFoundError:
-        raise DataError(f"{file}: there is no such file") from None
+    except UnidentifiedImageError:
+        reason = f"it is none of {', '.join(FORMATS)}, or damaged"
     except Exception as error:  # a damaged file makes Pillow's decoders raise almost anything
-        raise DataError(f"{file} cannot be read as a picture: {error}; repair or remove it") from error
-    return Picture(np.asarray(picture).reshape(height, width, channels).transpose(2, 0, 1), tuple(changes))
+        reason = str(error) or type(error).__name__
+    raise DataError(f"{file} cannot be read as a picture: {reason}; repair it, or take it out of the data")
 
 
-def _read_picture(file: Path, spec: PictureFolder) -> Picture:
+def read_every(files: Sequence[Path], shape: tuple[int, ...]) -> list[Picture]:
+    """Read pictures as ``read_picture`` does. Raises DataError with all that are bad."""
+    pictures, bad = [], []
+    for file in files:
+        try:
+            pictures.append(read_picture(file, shape))
+        except DataError as error:
+            bad.append(str(error))
+    if bad:
+        raise DataError(in_one_line(bad, len(files)))
+    return pictures
+
+
+def in_one_line(bad: Sequence[str], read: int) -> str:
+    """Say how many of the pictures that were read are bad, and name the first of them."""
+    count = f"{len(bad):,} of {read:,} pictures cannot be used: " if len(bad) > 1 else ""
+    return count + first_of(bad)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether channels have more than 8 bits in the file: Pillow drops the lower ones where there are colours."""
+    if image.mode.startswith(("I", "F")):
+        return True
+    arguments = image.tile[0].args if image.tile else ()  # type: ignore[attr-defined] # of the decoder
+    match image.format:
+        case "PNG":
+            return isinstance(arguments, str) and ";16" in arguments
+        case "PPM":
+            return any(isinstance(largest, int) and largest > 255 for largest in arguments or ())
+        case "TIFF":
+            bits: Any = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
+            return bool(max(bits) > 8)
+    return False
+
+
+def _orientation(image: Image.Image) -> int:
+    """What the EXIF says; 1 if it says nothing, or cannot be read, which viewers do not mind either."""
     try:
-        return read_picture(file, spec.sample_shape)
-    except DataError as error:
-        raise DataError(f"data.path: {error}") from error
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow may raise almost anything here
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _converted(image: Image.Image, shape: tuple[int, ...]) -> Picture:
+    channels, height, width = shape
+    mode = "L" if channels == 1 else "RGB"
+    changes: list[Change] = []
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        changes.append(Change("cut to the first frame", f"{frames} frames"))
+    if (orientation := _orientation(image)) in TURNS:
+        changes.append(Change("turned", f"EXIF orientation {orientation}"))
+    image.load()  # which turns a TIFF
+    # ImageOps.exif_transpose writes the rest of the EXIF anew, and fails where that is odd.
+    if (orientation := _orientation(image)) in TURNS:
+        image = image.transpose(TURNS[orientation])
+    stored = image.mode
+    if image.has_transparency_data:
+        opaque = image.convert("RGBA")
+        if opaque.getchannel("A").getextrema() != (255, 255):
+            changes.append(Change(f"laid on {GROUND}", f"transparent {stored}"))
+        image = Image.alpha_composite(Image.new("RGBA", opaque.size, GROUND), opaque)
+    if stored != mode:
+        changes.append(Change(f"converted to {mode}", stored))
+    image = image.convert(mode)
+    if image.size != (width, height):
+        changes.append(Change(f"resized to {width}x{height} pixels", f"{image.width}x{image.height}"))
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return Picture(np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1), tuple(changes))

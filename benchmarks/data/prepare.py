@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -18,21 +18,26 @@ from platformdirs import user_cache_path
 
 from benchmarks.data.cache import DamagedError, PreparedData, Split, open_prepared, write_array, write_meta
 from benchmarks.data.digits import read_digits
+from benchmarks.data.download import announcement, download
 from benchmarks.data.generated import generate_images, generate_linear_regression
-from benchmarks.data.pictures import list_pictures, read_pictures
-from benchmarks.data.source import SPLIT_SEED, Samples, Source
-from benchmarks.data.torchvision_sets import read_torchvision, torchvision_folder
+from benchmarks.data.idx_files import find_idx_files, read_idx_files
+from benchmarks.data.picture_folder import list_pictures, read_pictures
+from benchmarks.data.source import SPLIT_SEED, Samples, Source, names_in
+from benchmarks.data.torchvision_sets import Torchvision, read_cifar10, torchvision_folder
 from benchmarks.errors import DataError
 from benchmarks.spec.data import (
+    Cifar10,
     DataSpec,
     Digits,
+    FashionMnist,
     GeneratedImages,
     ImageData,
     LinearRegression,
+    Mnist,
     PictureFolder,
 )
 
-FORMAT = 1
+FORMAT = 2
 """Raise it whenever a data set would be read or written differently: what was prepared before is then left alone."""
 
 CHUNK_VALUES = 2**22
@@ -43,13 +48,13 @@ SourceFile = tuple[str, int, int]
 log = logging.getLogger("lockstep")
 
 
-def prepare(spec: DataSpec, validation: float, base: Path, torchvision_python: Callable[[], Path]) -> PreparedData:
+def prepare(spec: DataSpec, validation: float, base: Path, torchvision: Torchvision) -> PreparedData:
     """Return the data set as arrays on disk; prepare it first if that was not done before, or if it was damaged.
 
     ``validation`` (0 to below 1) is the share that is taken out of the training set: the same samples whatever the
     seed of the experiment; both parts keep their order. A relative path in ``spec`` starts at $LOCKSTEP_DATA, or at
-    ``base`` if that is not set. ``torchvision_python`` returns an interpreter that has torchvision; it is called only
-    if such a data set has to be read. Several processes may prepare at once, and may be killed at any time.
+    ``base`` if that is not set. ``torchvision`` is needed only for its data sets, which are downloaded if nothing of
+    them is there. Several processes may prepare at once, and may be killed at any time.
 
     Raises DataError if the data is missing, damaged or too small, or if the arrays cannot be written.
     """
@@ -64,7 +69,10 @@ def prepare(spec: DataSpec, validation: float, base: Path, torchvision_python: C
         lock = FileLock(cache / f"{spec.name}.lock")
         lock.acquire()
     try:
-        files = _source_files(spec, base)  # again: another process may have downloaded them in the meantime
+        files = _source_files(spec, validation, base)  # another process may have downloaded them in the meantime
+        if not files and isinstance(spec, Mnist | FashionMnist | Cifar10):
+            download(spec, torchvision)
+            files = _source_files(spec, validation, base)
         ready = cache / _entry(spec, validation, files)
         if ready.exists():
             try:
@@ -73,7 +81,7 @@ def prepare(spec: DataSpec, validation: float, base: Path, torchvision_python: C
                 log.warning("the prepared data in %s is damaged (%s): building it again", ready, damage)
                 with _write_errors(cache):
                     shutil.rmtree(ready)
-        return _build(spec, validation, base, torchvision_python, cache, files)
+        return _build(spec, validation, base, torchvision, cache, files)
     finally:
         lock.release()
 
@@ -82,9 +90,16 @@ def find_prepared(spec: DataSpec, validation: float, base: Path) -> PreparedData
     """Return the data set if it was prepared before and is intact; nothing is written. Raises DataError."""
     try:
         # No lock: a folder is complete from the moment that it has its name.
-        return open_prepared(_cache() / _entry(spec, validation, _source_files(spec, base)))
+        return open_prepared(_cache() / _entry(spec, validation, _source_files(spec, validation, base)))
     except DamagedError:
         return None
+
+
+def to_download(spec: DataSpec) -> str:
+    """Say what would be downloaded to prepare a data set; empty if nothing would be."""
+    if isinstance(spec, Mnist | FashionMnist | Cifar10) and not _source_files(spec, 0.0, Path()):
+        return announcement(spec)
+    return ""
 
 
 def _cache() -> Path:
@@ -95,7 +110,7 @@ def _build(
     spec: DataSpec,
     validation: float,
     base: Path,
-    torchvision_python: Callable[[], Path],
+    torchvision: Torchvision,
     cache: Path,
     files: list[SourceFile],
 ) -> PreparedData:
@@ -108,13 +123,12 @@ def _build(
                 shutil.rmtree(partial)
             arrays.mkdir(parents=True)
             scratch.mkdir()
-        source = _read(spec, base, scratch, torchvision_python)
+        source = _read(spec, base, scratch, torchvision)
         with _write_errors(cache):
             _write(spec, source, validation, arrays)
-            files_now = _source_files(spec, base)  # a download changes them
-            if isinstance(spec, PictureFolder) and files_now != files:
-                raise DataError(f"data.path: files in {spec.path} changed while they were read; run it again")
-            ready = cache / _entry(spec, validation, files_now)
+            if _source_files(spec, validation, base) != files:
+                raise DataError(f"{spec.name}: files in {source.place} changed while they were read; run it again")
+            ready = cache / _entry(spec, validation, files)
             os.replace(arrays, ready)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -139,25 +153,34 @@ def _entry(spec: DataSpec, validation: float, files: list[SourceFile]) -> str:
     return f"{spec.name}-{key[:16]}"
 
 
-def _source_files(spec: DataSpec, base: Path) -> list[SourceFile]:
-    """Return what the data set is read from, as far as it is there."""
-    files: list[Path]
-    match spec:
-        case PictureFolder():
-            listing = list_pictures(spec, base)
-            files = [*listing.train.files, *listing.test.files]
-        case Digits() | LinearRegression() | GeneratedImages():
-            files = []
-        case _:
-            files = sorted(file for file in torchvision_folder(spec).glob("*") if file.is_file())
+def _source_files(spec: DataSpec, validation: float, base: Path) -> list[SourceFile]:
+    """Return what the data set is read from, as far as it is there. Raises DataError."""
     try:
-        states = [(str(file), file.stat()) for file in files]
+        return [_state(file) for file in _files(spec, validation, base)]
     except OSError as error:
         raise DataError(f"{spec.name}: cannot read {error.filename}: {error.strerror}") from error
-    return [(file, state.st_size, state.st_mtime_ns) for file, state in states]
 
 
-def _read(spec: DataSpec, base: Path, scratch: Path, torchvision_python: Callable[[], Path]) -> Source:
+def _files(spec: DataSpec, validation: float, base: Path) -> list[Path]:
+    match spec:
+        case PictureFolder():
+            return list_pictures(spec, base, validation).files
+        case Digits() | LinearRegression() | GeneratedImages():
+            return []
+        case Mnist() | FashionMnist():
+            return find_idx_files(spec, torchvision_folder(spec))
+        case Cifar10():
+            folder = torchvision_folder(spec)
+            return [folder / name for name in names_in(folder)]
+
+
+def _state(file: Path) -> SourceFile:
+    """What is not there, such as the end of a broken link, is found out when it is read."""
+    state = file.stat() if file.exists() else file.lstat()
+    return str(file), state.st_size, state.st_mtime_ns
+
+
+def _read(spec: DataSpec, base: Path, scratch: Path, torchvision: Torchvision) -> Source:
     match spec:
         case Digits():
             return read_digits()
@@ -167,8 +190,10 @@ def _read(spec: DataSpec, base: Path, scratch: Path, torchvision_python: Callabl
             return generate_images(spec)
         case PictureFolder():
             return read_pictures(spec, list_pictures(spec, base))
-        case _:
-            return read_torchvision(spec, scratch, torchvision_python)
+        case Mnist() | FashionMnist():
+            return read_idx_files(spec, torchvision_folder(spec))
+        case Cifar10():
+            return read_cifar10(spec, scratch, torchvision)
 
 
 def _write(spec: DataSpec, source: Source, validation: float, folder: Path) -> None:
@@ -179,9 +204,12 @@ def _write(spec: DataSpec, source: Source, validation: float, folder: Path) -> N
     if held_out == samples:
         raise DataError(f"{spec.name}: a validation share of {validation} leaves none of {samples} samples to train on")
     _write_split(spec, source.train, np.sort(order[held_out:]), folder, "train")
-    _write_split(spec, source.train, np.sort(order[:held_out]), folder, "validation")
+    if source.validation is None:
+        _write_split(spec, source.train, np.sort(order[:held_out]), folder, "validation")
+    else:
+        _write_split(spec, source.validation, np.arange(len(source.validation.labels)), folder, "validation")
     _write_split(spec, source.test, np.sort(test_order), folder, "test")
-    write_meta(folder, source.classes)
+    write_meta(folder, source.classes, source.place, source.notes())
 
 
 def _chosen(available: int, wanted: int | None, key: str) -> NDArray[np.int64]:
@@ -192,7 +220,7 @@ def _chosen(available: int, wanted: int | None, key: str) -> NDArray[np.int64]:
 
 
 def _write_split(spec: DataSpec, samples: Samples, chosen: NDArray[np.int64], folder: Path, split: Split) -> None:
-    shape = samples.rows(np.zeros(1, dtype=np.int64)).shape[1:]
+    shape = spec.sample_shape
     step = max(1, CHUNK_VALUES // prod(shape))
     pieces = (chosen[start : start + step] for start in range(0, len(chosen), step))
     features = (normalised(spec, samples.rows(piece)) for piece in pieces)

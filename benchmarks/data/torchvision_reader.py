@@ -1,8 +1,10 @@
-"""Reads one of torchvision's data sets: a script for an environment that has torchvision, not to be imported.
+"""Reads or downloads one of torchvision's data sets: a script for an environment that has it, not to be imported.
 
-Arguments: the name of the class in `torchvision.datasets`, the data root, and a folder for the answer. Writes there
-`{train,test}_images.npy` (uint8 [n, channels, height, width]) and `{train,test}_labels.npy` (int32 [n]), and last
-`answer.json` with either `classes` or a `problem` ("torchvision", "download" or "damaged") and its `detail`.
+Arguments: `read` or `download`, the name of the class in `torchvision.datasets`, the data root, and an empty folder.
+`read` writes `{train,test}_images.npy` (uint8 [n, channels, height, width]) and `{train,test}_labels.npy` (int32 [n])
+there; `download` makes it the root of a copy that torchvision has verified, from the archive in the data root if one is
+there, and writes nothing elsewhere. Last comes `answer.json`, with `classes`, or a `problem` ("torchvision",
+"download" or "files") and its `detail`; or with neither.
 """
 
 import json
@@ -16,38 +18,38 @@ import numpy as np
 STALL_SECONDS = 60
 
 
-def read(name: str, root: Path, out: Path) -> dict[str, Any]:
-    """Write the arrays and return the answer."""
+def answer(task: str, name: str, root: Path, out: Path) -> dict[str, Any]:
+    """Do what is asked and return the answer."""
     try:
         from torchvision import datasets
+        from torchvision.datasets.utils import check_integrity
     except (ImportError, OSError, RuntimeError) as error:  # RuntimeError: a torchvision that torch does not match
         return problem("torchvision", error)
     kind = getattr(datasets, name)
+    if task == "read":
+        expected = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
+        others = [file for file, md5 in expected if not check_integrity(root / kind.base_folder / file, md5)]
+        return {"problem": "files", "detail": ", ".join(others)} if others else read(kind, root, out)
+    archive = root / getattr(kind, "filename", "")
+    if archive.is_file():
+        if not check_integrity(archive, kind.tgz_md5):
+            return {"problem": "files", "detail": archive.name}
+        (out / archive.name).symlink_to(archive)  # torchvision takes what is there if its checksum is right
     try:
-        parts, classes = load(kind, root, download=False)
+        kind(out, download=True)
     except Exception as error:
-        if "not found" not in str(error):
-            return problem("damaged", error)
-        try:
-            parts, classes = load(kind, root, download=True)
-        except Exception as failure:
-            return problem("download", failure)
-    for part, (images, labels) in parts.items():
-        np.save(out / f"{part}_images.npy", images)
-        np.save(out / f"{part}_labels.npy", labels)
-    return {"classes": classes}
+        return problem("download", error)
+    return {}
 
 
-def load(kind: Any, root: Path, download: bool) -> tuple[dict[str, tuple[Any, Any]], list[str]]:
-    """Return images and labels of both parts, and the names of the classes."""
-    parts = {}
+def read(kind: Any, root: Path, out: Path) -> dict[str, Any]:
+    """Write images and labels of both parts, and return the names of the classes."""
     for part in ("train", "test"):
-        data = kind(root, train=part == "train", download=download)
-        images = np.asarray(data.data)
-        # MNIST and its relatives are [n, height, width], CIFAR is [n, height, width, channels].
-        images = images[:, np.newaxis] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-        parts[part] = (np.ascontiguousarray(images, dtype=np.uint8), np.asarray(data.targets, dtype=np.int32))
-    return parts, list(data.classes)
+        data = kind(root, train=part == "train")
+        images = np.asarray(data.data).transpose(0, 3, 1, 2)
+        np.save(out / f"{part}_images.npy", np.ascontiguousarray(images, dtype=np.uint8))
+        np.save(out / f"{part}_labels.npy", np.asarray(data.targets, dtype=np.int32))
+    return {"classes": list(data.classes)}
 
 
 def problem(kind: str, error: Exception) -> dict[str, Any]:
@@ -58,6 +60,6 @@ def problem(kind: str, error: Exception) -> dict[str, Any]:
 
 if __name__ == "__main__":
     socket.setdefaulttimeout(STALL_SECONDS)  # torchvision sets none, and a silent server would hold us for ever
-    folder = Path(sys.argv[3])
-    answer = read(sys.argv[1], Path(sys.argv[2]), folder)
-    (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+    task, name, *folders = sys.argv[1:]
+    root, out = map(Path, folders)
+    (out / "answer.json").write_text(json.dumps(answer(task, name, root, out)), encoding="utf-8")

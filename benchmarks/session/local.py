@@ -36,7 +36,7 @@ def on_this_machine(request: Request, what: str, store: Store, console: Console,
         TerminalProgress(console, options.log_every) as progress,
         tempfile.TemporaryDirectory(prefix="lockstep-") as scratch,
     ):
-        interpreters = Interpreters(request.pythons, progress.message)
+        interpreters = Interpreters(request.pythons, progress.message, options.offline)
         cells = prepare_cells(request, interpreters, Path(scratch))
         tell_of_modes(request, progress)
         with claim(store, what, options.fresh) as name:
@@ -53,9 +53,13 @@ def prepare_cells(request: Request, interpreters: Interpreters, scratch: Path) -
     for backend, _ in request.modes:
         interpreters.given(backend)
     cells = []
+    told = set()
     for number, variant in enumerate(request.variants):
         threads = threads_of(variant, selection)  # before the work of preparing
         materials = _materials(variant, selection.start, interpreters, scratch / f"materials-{number}")
+        if (text := f"{variant.path.stem}: {materials.data.description}") not in told:
+            told.add(text)
+            interpreters.tell(text)
         cells += [
             Cell(materials, backend, mode, selection.device, threads, selection.precision, selection.stock)
             for backend, mode in request.modes

@@ -56,6 +56,8 @@ class Options:
     """Whether to keep the best and the last weights of every run."""
     fresh: bool = False
     """Give up an interrupted session that could be continued."""
+    offline: bool = False
+    """Download nothing."""
 
     @property
     def adds_rounds(self) -> bool:

@@ -7,7 +7,7 @@ from rich.console import Console
 from backends.hosting import environments
 from backends.hosting.environments import BackendFile, Interpreters
 from benchmarks.cell.materials import check_size
-from benchmarks.data.prepare import find_prepared
+from benchmarks.data.prepare import find_prepared, to_download
 from benchmarks.machine.description import describe_machine
 from benchmarks.session import resume
 from benchmarks.session.estimate import estimate
@@ -40,6 +40,8 @@ def preview(request: Request, asked: str, store: Store, console: Console) -> Non
         names = ", ".join(f"{backend.name} {mode}" for backend, mode in request.modes)
         already = f", {there} of them are there already" if there else ""
         prepared = "" if data else "; its data is not prepared yet"
+        if not data and (told := to_download(experiment.data)):
+            prepared = f"; {told}"
         runs = f"{len(request.modes) * options.repeats} runs in {options.repeats} rounds"
         stock = ", stock" if request.selection.stock else ""
         _say(console, f"{variant.label}, {threads} threads{stock}: {names}; {runs}{already}{prepared}")

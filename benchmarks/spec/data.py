@@ -209,6 +209,7 @@ class PictureFolder(StoredImages):
     """A folder of class folders of pictures.
 
     Either `train/CLASS/*` and `test/CLASS/*`, or just `CLASS/*`: a fixed fifth of each class is then the test set.
+    `valid/CLASS/*`, where it is there beside the former, is the validation set.
     """
 
     name: Literal["picture-folder"]

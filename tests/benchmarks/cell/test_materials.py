@@ -13,6 +13,7 @@ from benchmarks.cell.materials import Materials, Start, draw
 from benchmarks.data import prepare
 from benchmarks.errors import InputError
 from benchmarks.spec import experiment as experiments
+from tests.benchmarks.data.helpers import NO_TORCHVISION
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 
     def make(folder: str, start: Start | None = None, **overrides: object) -> Materials:
         experiment = experiments.load(experiments.find("digits-mlp"), overrides)
-        data = prepare(experiment.data, experiment.validation, tmp_path, lambda: Path())
+        data = prepare(experiment.data, experiment.validation, tmp_path, NO_TORCHVISION)
         return draw("digits-mlp", experiment, data, tmp_path / folder, start=start)
 
     return make

@@ -17,6 +17,7 @@ from benchmarks.cell.kept_models import find_model
 from benchmarks.cell.materials import Start
 from benchmarks.cell.predicting import Predictor, score_test_set, see, softmax
 from benchmarks.commands.bench import bench
+from benchmarks.data.pictures import Change
 from benchmarks.errors import InputError
 from benchmarks.session.exit_codes import OK
 from benchmarks.session.options import Options
@@ -83,7 +84,7 @@ def test_the_test_set_is_scored_as_after_the_epoch_of_the_model(predictor, resul
 def test_the_changes_of_a_picture_are_told(predictor, pictures: list[Path]) -> None:
     grey, colour = see(predictor("digits-cnn", "pytorch", "reference"), pictures)
     assert grey.changes == ()
-    assert colour.changes == ("converted from RGB to L", "resized from 20x30 to 8x8 pixels")
+    assert colour.changes == (Change("converted to L", "RGB"), Change("resized to 8x8 pixels", "20x30"))
     assert list(grey.probabilities.values()) == sorted(grey.probabilities.values(), reverse=True)
 
 

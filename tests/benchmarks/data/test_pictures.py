@@ -1,269 +1,230 @@
-"""A folder of class folders of pictures."""
+"""One picture: as viewers show it, with all that was changed told."""
 
-import logging
-import os
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from benchmarks.data import pictures as pictures_module
+from benchmarks.data.pictures import read_every, read_picture
 from benchmarks.errors import DataError
-from tests.benchmarks.data.helpers import prepared, save_picture
 
-RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Two classes with pictures of one colour each; `train` has three, `test` two."""
-    folder = tmp_path / "pictures"
-    for part, names in (("train", ["b.png", "a.bmp", "B.png"]), ("test", ["x.png", "y.gif"])):
-        for name in names:
-            save_picture(folder / part / "red" / name, RED)
-            save_picture(folder / part / "blue" / name, BLUE)
-    return folder
+RGB, GREY = (3, 8, 8), (1, 8, 8)
 
 
-def table(path: Path | str, **keys: Any) -> dict[str, Any]:
-    return {"name": "picture-folder", "path": str(path), "size": [4, 4], **keys}
+def told(file: Path, shape: tuple[int, ...] = RGB) -> list[str]:
+    return [str(change) for change in read_picture(file, shape).changes]
 
 
-def test_classes_are_the_sorted_folder_names_and_pixels_are_channels_first(folder: Path) -> None:
-    data = prepared(table(folder))
-    assert data.classes == ("blue", "red")
-    assert data.input_shape == (3, 4, 4)
-    features, labels = data.load("train")
-    np.testing.assert_array_equal(labels, [0, 0, 0, 1, 1, 1])
-    np.testing.assert_array_equal(features[:3], np.broadcast_to(np.reshape([0, 0, 1], (3, 1, 1)), (3, 3, 4, 4)))
-    np.testing.assert_array_equal(features[3:], np.broadcast_to(np.reshape([1, 0, 0], (3, 1, 1)), (3, 3, 4, 4)))
-    np.testing.assert_array_equal(data.load("test")[1], [0, 0, 1, 1])
+def arrow(size: tuple[int, int] = (8, 8)) -> Image.Image:
+    """Black on white, and another picture however it is turned."""
+    image = Image.new("L", size, 255)
+    ImageDraw.Draw(image).line([(1, 6), (1, 1), (5, 1)])
+    return image
 
 
-def test_rows_columns_and_normalisation(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    for part in ("train", "test"):
-        (tmp_path / part / "only").mkdir(parents=True)
-        Image.fromarray(pixels).save(tmp_path / part / "only" / "picture.png")
-    mean, std = [0.1, 0.2, 0.3], [0.5, 0.6, 0.7]
-    features, _ = prepared(table(tmp_path, size=[5, 7], mean=mean, std=std)).load("train")
-    np.testing.assert_allclose(features[0], ((pixels / 255 - mean) / std).transpose(2, 0, 1), atol=1e-6)
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,  # the opposite of what a viewer does
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
-def test_pictures_are_sorted_by_name_whatever_the_order_on_disk(tmp_path: Path) -> None:
-    for number in (3, 1, 2):
-        save_picture(tmp_path / "train" / "only" / f"{number}.png", (number, 0, 0))
-    save_picture(tmp_path / "test" / "only" / "1.png", RED)
-    features, _ = prepared(table(tmp_path)).load("train")
-    np.testing.assert_allclose(features[:, 0, 0, 0] * 255, [1, 2, 3], rtol=1e-6)
+@pytest.mark.parametrize("orientation", list(TURNS))
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+def test_a_picture_that_is_stored_turned_is_turned_as_viewers_turn_it(
+    tmp_path: Path, orientation: int, ending: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options: dict[str, Any] = {"lossless": True} if ending == "webp" else {}
+    arrow().transpose(TURNS[orientation]).save(tmp_path / f"turned.{ending}", exif=exif, **options)
+    picture = read_picture(tmp_path / f"turned.{ending}", GREY)
+    np.testing.assert_array_equal(picture.pixels[0], np.asarray(arrow()))
+    assert f"turned from EXIF orientation {orientation}" in map(str, picture.changes)
 
 
-def test_pictures_of_another_size_are_resized(folder: Path) -> None:
-    half = Image.new("RGB", (8, 4), WHITE)
-    half.paste((0, 0, 0), (0, 0, 4, 4))
-    half.save(folder / "train" / "red" / "a.bmp")
-    features, _ = prepared(table(folder, size=[6, 4])).load("train")
-    picture = features[-2]
-    assert picture.shape == (3, 6, 4)
-    assert picture[:, :, 0].max() < 0.2 < 0.8 < picture[:, :, -1].min(), "dark left half, bright right half"
-    assert ((picture > 0.1) & (picture < 0.9)).any(), "bilinear: something in between"
+@pytest.mark.parametrize(("orientation", "dark"), [(1, 0), (3, -1), (6, 0), (9, 0), (0, 0)])
+def test_a_jpeg_is_turned_too(tmp_path: Path, orientation: int, dark: int) -> None:
+    image = Image.new("L", (64, 64), 255)
+    image.paste(0, (0, 0, 64, 32))  # the upper half
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "photo.jpg", exif=exif)
+    pixels = read_picture(tmp_path / "photo.jpg", (1, 64, 64)).pixels[0]
+    if orientation == 6:
+        assert (pixels[:, -10:] < 20).all()
+    else:
+        assert (pixels[dark] < 20).all()
+    assert bool(told(tmp_path / "photo.jpg", (1, 64, 64))) == (orientation in (3, 6))
 
 
-def test_greyscale(folder: Path) -> None:
-    data = prepared(table(folder, greyscale=True))
-    features, _ = data.load("train")
-    assert data.input_shape == (1, 4, 4)
-    np.testing.assert_allclose(features[-1] * 255, 76, rtol=1e-6)  # ITU-R 601: 0.299 * 255
+def test_the_size_is_that_of_the_turned_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (16, 8)).save(tmp_path / "lying.png", exif=exif)
+    assert told(tmp_path / "lying.png", (1, 16, 8)) == ["turned from EXIF orientation 6"]
+
+
+def test_what_else_an_exif_holds_is_no_matter(tmp_path: Path) -> None:
+    entries = [(0x0112, 3, 1, 3), (0x010F, 5, 1, 200), (0x0132, 11, 1, 7)]  # a maker that is a number, a date too
+    content = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + content + b"\0\0\0\0"
+    arrow().transpose(Image.Transpose.ROTATE_180).save(tmp_path / "odd.png", exif=exif)
+    np.testing.assert_array_equal(read_picture(tmp_path / "odd.png", GREY).pixels[0], np.asarray(arrow()))
+
+
+@pytest.mark.parametrize("exif", [b"nonsense", b"Exif\0\0II*\0\x08\0\0\0", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12"])
+def test_an_exif_that_cannot_be_read_turns_nothing(tmp_path: Path, exif: bytes) -> None:
+    arrow().save(tmp_path / "odd.png", exif=exif)
+    np.testing.assert_array_equal(read_picture(tmp_path / "odd.png", GREY).pixels[0], np.asarray(arrow()))
+
+
+def as_grey(ink: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(255 - ink)
+
+
+def as_palette(ink: NDArray[np.uint8]) -> Image.Image:
+    image = Image.fromarray((ink > 0).astype(np.uint8)).convert("P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    return image
+
+
+def as_transparent_palette(ink: NDArray[np.uint8]) -> Image.Image:
+    image = as_palette(ink)
+    image.putpalette([0, 0, 0, 0, 0, 0])
+    image.info["transparency"] = 0
+    return image
+
+
+def as_transparent_colours(ink: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(np.stack([*[np.zeros_like(ink)] * 3, ink], axis=-1))
+
+
+def as_transparent_grey(ink: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(np.stack([np.zeros_like(ink), ink], axis=-1), "LA")
+
+
+def as_a_transparent_value(ink: NDArray[np.uint8]) -> Image.Image:
+    image = Image.fromarray(np.where(ink > 0, 0, 77).astype(np.uint8))
+    image.info["transparency"] = 77
+    return image
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour"),
-    [("L", 200), ("1", 1), ("P", 1), ("LA", (200, 255)), ("RGBA", (200, 0, 0, 255)), ("CMYK", (0, 99, 0, 0))],
-)
-def test_any_8_bit_picture_becomes_three_channels(folder: Path, mode: str, colour: Any) -> None:
-    name = "a.tif" if mode == "CMYK" else "a.png"
-    save_picture(folder / "train" / "red" / name, colour, mode=mode)
-    features, labels = prepared(table(folder)).load("train")
-    assert features.shape == (7, 3, 4, 4)
-    assert list(labels) == [0, 0, 0, 1, 1, 1, 1]
-
-
-def test_without_train_and_test_a_fixed_fifth_of_each_class_is_the_test_set(tmp_path: Path) -> None:
-    for number in range(10):
-        save_picture(tmp_path / "pictures" / "red" / f"{number}.png", (255, number, 0))
-        save_picture(tmp_path / "pictures" / "blue" / f"{number}.png", (number, 0, 255))
-    data = prepared(table(tmp_path / "pictures"))
-    assert data.sizes == {"train": 16, "validation": 0, "test": 4}
-    assert data.classes == ("blue", "red")
-    np.testing.assert_array_equal(data.load("test")[1], [0, 0, 1, 1])
-    both = np.concatenate([data.load("train")[0], data.load("test")[0]])
-    assert len(np.unique(both[:, :, 0, 0], axis=0)) == 20, "every picture is in exactly one of the two"
-
-
-def test_hidden_files_and_files_beside_the_classes_are_left_out(folder: Path) -> None:
-    expected = prepared(table(folder)).hash
-    for name in (".DS_Store", "README.txt", "train/README.txt", "train/.thumbnails/x", "train/red/.hidden"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text("not a picture")
-    assert prepared(table(folder)).hash == expected
-
-
-def test_a_link_to_a_class_elsewhere_is_followed(folder: Path, tmp_path: Path) -> None:
-    expected = prepared(table(folder)).hash
-    (folder / "train" / "red").rename(tmp_path / "elsewhere")
-    (folder / "train" / "red").symlink_to(tmp_path / "elsewhere")
-    assert prepared(table(folder)).hash == expected
-
-
-def test_a_relative_path_starts_at_the_base_or_at_the_data_root(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = prepared(table(folder))
-    assert prepared(table("pictures"), base=tmp_path).hash == expected.hash
-    monkeypatch.setenv("LOCKSTEP_DATA", str(tmp_path))
-    assert prepared(table("pictures"), base=Path("/nowhere")).hash == expected.hash
-
-
-def change_content(folder: Path) -> None:
-    file = folder / "train" / "red" / "a.bmp"
-    before = file.stat()
-    save_picture(file, WHITE)
-    assert file.stat().st_size == before.st_size
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
-
-
-def add_picture(folder: Path) -> None:
-    save_picture(folder / "train" / "red" / "new.png", WHITE)
-
-
-def remove_picture(folder: Path) -> None:
-    (folder / "test" / "red" / "x.png").unlink()
-
-
-@pytest.mark.parametrize("change", [change_content, add_picture, remove_picture])
-def test_a_changed_folder_is_read_again(folder: Path, change: Any, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="lockstep")
-    before = prepared(table(folder))
-    caplog.clear()
-    assert prepared(table(folder)) == before
-    assert caplog.text == ""
-    change(folder)
-    after = prepared(table(folder))
-    assert after.hash != before.hash
-    assert before.features("train").exists(), "a run that is using the old state is left alone"
-
-
-def test_a_folder_that_changes_while_it_is_read_is_noticed(
-    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read_and_change(*arguments: Any, read: Any = pictures_module._read_picture) -> Any:
-        (folder / "train" / "red" / "b.png").touch()
-        return read(*arguments)
-
-    monkeypatch.setattr(pictures_module, "_read_picture", read_and_change)
-    with pytest.raises(DataError, match="changed while they were read"):
-        prepared(table(folder))
-    assert [entry.name for entry in cache.iterdir() if entry.is_dir()] == []
-
-
-def text_among_pictures(folder: Path) -> None:
-    (folder / "train" / "red" / "notes.txt").write_text("not a picture")
-
-
-def folder_among_pictures(folder: Path) -> None:
-    (folder / "train" / "red" / "more").mkdir()
-
-
-def cut_picture(folder: Path) -> None:
-    file = folder / "train" / "red" / "b.png"
-    noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(file)
-    file.write_bytes(file.read_bytes()[:-3000])
-
-
-def deep_picture(folder: Path) -> None:
-    save_picture(folder / "train" / "red" / "deep.png", 1000, mode="I;16")
-
-
-def broken_link(folder: Path) -> None:
-    (folder / "train" / "red" / "link.png").symlink_to("nothing")
-
-
-def another_format(folder: Path) -> None:
-    save_picture(folder / "train" / "red" / "drawing.pcx", RED)  # Pillow reads it, but it is not on our list
-
-
-def empty_class(folder: Path) -> None:
-    (folder / "train" / "green").mkdir()
-
-
-def class_of_the_test_set_alone(folder: Path) -> None:
-    save_picture(folder / "test" / "green" / "a.png", WHITE)
-
-
-def no_test_folder(folder: Path) -> None:
-    (folder / "test").rename(folder.parent / "away")
-
-
-def no_test_pictures(folder: Path) -> None:
-    for file in folder.glob("test/*/*"):
-        file.unlink()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "problem"),
+    ("stored", "changes"),
     [
-        (text_among_pictures, r"train/red/notes.txt cannot be read as a picture: .*; repair or remove it"),
-        (folder_among_pictures, r"train/red/more cannot be read as a picture"),
-        (cut_picture, r"train/red/b.png cannot be read as a picture: .*"),
-        (deep_picture, r"train/red/deep.png has more than 8 bits per channel"),
-        (broken_link, r"cannot read .*train/red/link.png: No such file"),
-        (another_format, r"train/red/drawing.pcx cannot be read as a picture"),
-        (empty_class, r"class folder .*train/green has no pictures"),
-        (class_of_the_test_set_alone, r"test/green is a class that .*train does not have"),
-        (no_test_folder, r"has a train folder; it needs both train and test, or neither"),
-        (no_test_pictures, r"test has no pictures"),
+        (as_grey, ["converted to RGB from L"]),
+        (as_palette, ["converted to RGB from P"]),
+        (as_transparent_palette, ["laid on white from transparent P", "converted to RGB from P"]),
+        (as_transparent_colours, ["laid on white from transparent RGBA", "converted to RGB from RGBA"]),
+        (as_transparent_grey, ["laid on white from transparent LA", "converted to RGB from LA"]),
+        (as_a_transparent_value, ["laid on white from transparent L", "converted to RGB from L"]),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(folder: Path, spoil: Any, problem: str) -> None:
-    spoil(folder)
-    with pytest.raises(DataError, match=problem) as caught:
-        prepared(table(folder))
-    assert str(caught.value).startswith(("data.path: ", "picture-folder: "))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_folder_is_named_with_the_key(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"^data.path: there is no folder {tmp_path}/typo"):
-        prepared(table("typo"), base=tmp_path)
-
-
-def test_a_folder_without_classes(tmp_path: Path) -> None:
-    save_picture(tmp_path / "pictures" / "loose.png", RED)
-    with pytest.raises(DataError, match="has no class folders"):
-        prepared(table(tmp_path / "pictures"))
-
-
-def test_too_few_pictures_for_a_test_set(tmp_path: Path) -> None:
-    save_picture(tmp_path / "pictures" / "red" / "1.png", RED)
-    with pytest.raises(DataError, match="too few pictures to set a fifth of each class aside"):
-        prepared(table(tmp_path / "pictures"))
-
-
-def test_a_huge_picture_is_refused_before_it_is_decoded(folder: Path) -> None:
-    file = folder / "train" / "red" / "huge.png"
-    save_picture(file, 0, size=(8193, 8193), mode="1")
-    with pytest.raises(DataError, match=r"huge.png has 8193x8193 pixels"):
-        prepared(table(folder))
-
-
-def test_a_folder_too_large_for_its_size_is_refused_before_it_is_read(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_black_digit_is_black_on_white_however_it_is_stored(
+    tmp_path: Path, stored: Callable[[NDArray[np.uint8]], Image.Image], changes: list[str]
 ) -> None:
-    monkeypatch.setattr(pictures_module, "VALUES_LIMIT", 10 * 3 * 4 * 4)
-    assert prepared(table(folder))
-    add_picture(folder)
-    with pytest.raises(DataError, match="take 528 values, more than 480"):
-        prepared(table(folder))
+    ink = 255 - np.asarray(arrow())
+    image = stored(ink)
+    image.save(
+        tmp_path / "digit.png", **({"transparency": t} if (t := image.info.get("transparency")) is not None else {})
+    )
+    picture = read_picture(tmp_path / "digit.png", RGB)
+    for channel in picture.pixels:
+        np.testing.assert_array_equal(channel, np.asarray(arrow()))
+    assert list(map(str, picture.changes)) == changes
+
+
+def test_half_transparent_is_half_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (0, 0, 0, 128)).save(tmp_path / "shadow.png")
+    assert set(read_picture(tmp_path / "shadow.png", GREY).pixels.ravel()) == {127}
+
+
+def test_an_opaque_alpha_channel_is_only_dropped(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (1, 2, 3, 255)).save(tmp_path / "opaque.png")
+    assert told(tmp_path / "opaque.png") == ["converted to RGB from RGBA"]
+    assert read_picture(tmp_path / "opaque.png", RGB).pixels[:, 0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp", "tif"])
+def test_of_several_frames_the_first_is_taken_and_that_is_told(tmp_path: Path, ending: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    options: dict[str, Any] = {"lossless": True} if ending == "webp" else {}
+    frames[0].save(tmp_path / f"moving.{ending}", save_all=True, append_images=frames[1:], **options)
+    picture = read_picture(tmp_path / f"moving.{ending}", RGB)
+    assert picture.pixels[:, 4, 4].tolist() == [255, 0, 0]
+    assert "cut to the first frame from 3 frames" in map(str, picture.changes)
+
+
+def deep_png(file: Path) -> Path:
+    """16 bits for each of red, green and blue; Pillow cannot write it."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    rows = b"".join(b"\0" + bytes(8 * 6) for _ in range(8))
+    header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    file.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+    return file
+
+
+def deep_ppm(file: Path) -> Path:
+    file.write_bytes(b"P6 8 8 65535\n" + bytes(8 * 8 * 6))
+    return file
+
+
+def deep_grey_ppm(file: Path) -> Path:
+    file.write_bytes(b"P5 8 8 1023\n" + bytes(8 * 8 * 2))
+    return file
+
+
+def deep_grey_png(file: Path) -> Path:
+    Image.new("I;16", (8, 8)).save(file, "PNG")
+    return file
+
+
+def deep_tiff(file: Path) -> Path:
+    """A grey one is written, and its tags are changed to three channels."""
+    bits = b"\x10\0" * 3
+    tags = [
+        *((256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 3, 200), (259, 3, 1, 1), (262, 3, 1, 2)),
+        *((273, 4, 1, 300), (277, 3, 1, 3), (278, 3, 1, 8), (279, 4, 1, 8 * 8 * 6)),
+    ]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    content = b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
+    file.write_bytes(content.ljust(200, b"\0") + bits.ljust(100, b"\0") + bytes(8 * 8 * 6))
+    return file
+
+
+@pytest.mark.parametrize("write", [deep_png, deep_ppm, deep_grey_ppm, deep_grey_png, deep_tiff])
+def test_more_than_8_bits_per_channel_are_refused(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    file = write(tmp_path / "deep")
+    with Image.open(file) as image:
+        image.load()  # Pillow reads it
+    with pytest.raises(DataError, match=r"deep has more than 8 bits per channel; convert it to 8 bits$"):
+        read_picture(file, RGB)
+
+
+def test_an_8_bit_ppm_is_not_deep(tmp_path: Path) -> None:
+    (tmp_path / "small.ppm").write_bytes(b"P6 8 8 100\n" + bytes(8 * 8 * 3))
+    assert told(tmp_path / "small.ppm") == []
+
+
+def test_all_bad_pictures_of_a_command_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(DataError, match=r"^2 of 2 pictures cannot be used: .*text.png cannot be .*, .*none.png: there"):
+        read_every([tmp_path / "text.png", tmp_path / "none.png"], RGB)

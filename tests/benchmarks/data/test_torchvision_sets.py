@@ -1,43 +1,73 @@
-"""MNIST, Fashion-MNIST and CIFAR-10 through torchvision, with a stand-in for it and with the real one."""
+"""CIFAR-10, which torchvision reads, and downloads: with a stand-in for torchvision, and with the real one."""
 
+from __future__ import annotations
+
+import gzip
+import hashlib
 import os
 import site
-import struct
 import sys
+import threading
 import venv
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.data import PreparedData, Split, prepare
+from benchmarks.data import PreparedData, Torchvision, torchvision_sets
 from benchmarks.errors import DataError
-from tests.benchmarks.data.helpers import SPEC, nearest_mean_accuracy, no_torchvision
+from tests.benchmarks.data.helpers import NO_TORCHVISION, hashes, prepared, write_mnist
 
-# Read before any test takes the variable away.
-REAL_DATA = os.environ.get("LOCKSTEP_DATA")
+CIFAR10 = {"name": "cifar10"}
 
-STAND_IN = """
-import os
-import numpy as np
+# The published files, of the stand-in: two batches and the names of the classes.
+FILES = {"data_batch_1": b"train", "test_batch": b"test", "batches.meta": b"names"}
+ARCHIVE = b"what torchvision unpacks"
+
+STAND_IN = f"""
+import os, time
 from pathlib import Path
+import numpy as np
+from torchvision.datasets.utils import md5
+
+FILES = {FILES!r}
 
 class CIFAR10:
+    base_folder = "cifar-10-batches-py"
+    filename, tgz_md5 = "cifar-10-python.tar.gz", md5({ARCHIVE!r})
+    train_list, test_list = ([[name, md5(FILES[name])]] for name in ("data_batch_1", "test_batch"))
+    meta = {{"filename": "batches.meta", "md5": md5(FILES["batches.meta"])}}
+
     def __init__(self, root, train=True, download=False):
-        file = Path(root) / "cifar-10-batches-py" / "data.npy"
-        if download and not file.exists():
-            if "STAND_IN_OFFLINE" in os.environ:
-                raise OSError("first line\\n<no route to host>")
-            file.parent.mkdir(parents=True)
-            np.save(file, np.arange(4 * 32 * 32 * 3, dtype=np.uint8).reshape(4, 32, 32, 3))
-            (Path(root) / "downloads").open("a").write("x")
-        if not file.exists():
-            raise RuntimeError("Dataset not found or corrupted. You can use download=True to download it")
+        folder = Path(root) / self.base_folder
+        if download:
+            archive = Path(root) / self.filename
+            if not archive.exists():
+                if "STAND_IN_OFFLINE" in os.environ:
+                    raise OSError("first line\\n<no route to host>")
+                archive.write_bytes({ARCHIVE!r} * 100_000)
+                time.sleep(float(os.environ.get("STAND_IN_SECONDS", 0)))
+            folder.mkdir()
+            for name, content in FILES.items():
+                (folder / name).write_bytes(content)
         print("torchvision talks here")
         self.classes = ["airplane", "automobile"]
-        images = np.load(file)
+        images = np.arange(4 * 32 * 32 * 3, dtype=np.uint8).reshape(4, 32, 32, 3)
         self.data, self.targets = (images[:3], [0, 1, 1]) if train else (images[3:], [0])
+"""
+
+STAND_IN_UTILS = """
+import hashlib
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+def check_integrity(file, expected):
+    return file.is_file() and md5(file.read_bytes()) == expected
 """
 
 
@@ -47,10 +77,21 @@ def stand_in(tmp_path: Path) -> Path:
     venv.create(tmp_path / "environment", symlinks=True)
     packages = next((tmp_path / "environment").glob("lib/python*/site-packages"))
     (packages / "numpy.pth").write_text("\n".join(site.getsitepackages()))
-    (packages / "torchvision").mkdir()
+    (packages / "torchvision" / "datasets").mkdir(parents=True)
     (packages / "torchvision" / "__init__.py").touch()
-    (packages / "torchvision" / "datasets.py").write_text(STAND_IN)
+    (packages / "torchvision" / "datasets" / "__init__.py").write_text(STAND_IN)
+    (packages / "torchvision" / "datasets" / "utils.py").write_text(STAND_IN_UTILS)
     return tmp_path / "environment" / "bin" / "python"
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def network(stand_in: Path, told: list[str]) -> Torchvision:
+    return Torchvision(lambda: stand_in, told.append)
 
 
 @pytest.fixture
@@ -60,142 +101,207 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "root"
 
 
-def read(table: dict[str, Any], python: Path, validation: float = 0.0) -> PreparedData:
-    return prepare(SPEC.validate_python(table), validation, Path("/nowhere"), lambda: python)
+def read(python: Path, table: dict[str, Any] = CIFAR10) -> PreparedData:
+    return prepared(table, torchvision=Torchvision(lambda: python, print))
 
 
-def test_a_missing_set_is_downloaded_once(root: Path, stand_in: Path) -> None:
-    data = read({"name": "cifar10"}, stand_in)
+def write_files(folder: Path, **others: bytes) -> None:
+    folder.mkdir(parents=True)
+    for name, content in {**FILES, **others}.items():
+        (folder / name).write_bytes(content)
+
+
+def test_a_missing_set_is_downloaded_once(root: Path, network: Torchvision, told: list[str]) -> None:
+    data = prepared(CIFAR10, torchvision=network)
     assert data.classes == ("airplane", "automobile")
+    assert data.place == str(root / "cifar-10-batches-py")
     features, labels = data.load("train")
     assert features.shape == (3, 3, 32, 32)
     np.testing.assert_allclose(features[0, :, 0, 0] * 255, [0, 1, 2], rtol=1e-6)  # channels came last
     np.testing.assert_array_equal(labels, [0, 1, 1])
-    assert prepare(SPEC.validate_python({"name": "cifar10"}), 0.0, root, no_torchvision) == data, "reused"
-    read({"name": "cifar10", "mean": [0.5, 0.5, 0.5]}, stand_in)
-    assert (root / "downloads").read_text() == "x"
+    assert prepared(CIFAR10, torchvision=NO_TORCHVISION) == data, "reused"
+    before = len(told)
+    prepared({**CIFAR10, "mean": [0.5, 0.5, 0.5]}, torchvision=replace(network, offline=True))
+    assert len(told) == before
 
 
-def test_without_a_data_root_downloads_go_to_the_users_cache(tmp_path: Path, stand_in: Path) -> None:
-    read({"name": "cifar10"}, stand_in)
-    assert (tmp_path / "cache" / "lockstep" / "data" / "cifar-10-batches-py" / "data.npy").exists()
+def test_a_download_is_told_before_it_begins_and_while_it_runs(
+    root: Path, network: Torchvision, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchvision_sets, "PATIENCE", 0.1)
+    monkeypatch.setenv("STAND_IN_SECONDS", "1")
+    prepared(CIFAR10, torchvision=network)
+    folder = root / "cifar-10-batches-py"
+    assert told[0] == (
+        f"cifar10 is not in {folder}: downloading 170.5 MB to there, from the public servers that torchvision knows"
+    )
+    assert told[-1] == f"cifar10: verified, and now in {folder}"
+    assert "cifar10: 2.4 of 170.5 MB" in told[1:-1]
+    assert hashes(root) == {"cifar-10-batches-py": "", **content(folder)}, "nothing else is left"
 
 
-def test_an_existing_copy_needs_no_network(root: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = read({"name": "cifar10"}, stand_in)
-    monkeypatch.setenv("STAND_IN_OFFLINE", "1")
-    assert read({"name": "cifar10"}, stand_in, validation=0.34).sizes["validation"] == 1
-    assert read({"name": "cifar10"}, stand_in) == expected
+def content(folder: Path) -> dict[str, str]:
+    return {f"{folder.name}/{name}": hashlib.sha256(text).hexdigest() for name, text in FILES.items()}
 
 
-def test_a_changed_copy_is_read_again(root: Path, stand_in: Path) -> None:
-    before = read({"name": "cifar10"}, stand_in)
-    np.save(root / "cifar-10-batches-py" / "data.npy", np.ones((4, 32, 32, 3), dtype=np.uint8))
-    assert read({"name": "cifar10"}, stand_in).hash != before.hash
+def test_what_is_there_by_the_end_of_a_download_stays(
+    root: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = root / "cifar-10-batches-py"
+
+    def copied_meanwhile(text: str) -> None:
+        if "downloading" in text:
+            write_files(folder, data_batch_1=b"of the user")
+
+    before = {**content(folder), "cifar-10-batches-py": ""}
+    before["cifar-10-batches-py/data_batch_1"] = hashlib.sha256(b"of the user").hexdigest()
+    with pytest.raises(DataError, match=r"^cifar10: cannot put it into .*: Directory not empty$"):
+        prepared(CIFAR10, torchvision=Torchvision(lambda: stand_in, copied_meanwhile))
+    assert hashes(root) == before
+
+
+def test_offline_nothing_is_downloaded(root: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        prepared(CIFAR10, torchvision=replace(NO_TORCHVISION, offline=True))
+    assert str(caught.value) == (
+        f"cifar10 is not in {root}/cifar-10-batches-py, and --offline (or LOCKSTEP_OFFLINE) forbids to download it; "
+        "copy it there, or set LOCKSTEP_DATA to a folder that has it in torchvision's layout"
+    )
+    assert hashes(root) == {}
+
+
+def test_an_archive_that_is_there_is_unpacked_instead(root: Path, network: Torchvision, told: list[str]) -> None:
+    (root / "cifar-10-python.tar.gz").write_bytes(ARCHIVE)
+    prepared(CIFAR10, torchvision=replace(network, offline=True))
+    assert told[0].endswith(f": unpacking {root}/cifar-10-python.tar.gz")
+    assert (root / "cifar-10-python.tar.gz").read_bytes() == ARCHIVE
+
+
+def test_an_archive_that_is_another_one_is_told_and_left_alone(root: Path, network: Torchvision) -> None:
+    (root / "cifar-10-python.tar.gz").write_bytes(b"of the user")
+    before = hashes(root)
+    with pytest.raises(DataError, match=r"not the published one: cifar-10-python.tar.gz missing or different"):
+        prepared(CIFAR10, torchvision=network)
+    assert hashes(root) == before
+
+
+def test_without_a_data_root_downloads_go_to_the_users_cache(tmp_path: Path, network: Torchvision) -> None:
+    prepared(CIFAR10, torchvision=network)
+    assert (tmp_path / "cache" / "lockstep" / "data" / "cifar-10-batches-py" / "test_batch").exists()
+
+
+def test_batches_of_ones_own_are_told_and_left_alone(root: Path, network: Torchvision, told: list[str]) -> None:
+    write_files(root / "cifar-10-batches-py", data_batch_1=b"of the user", test_batch=b"too")
+    before = hashes(root)
+    with pytest.raises(DataError) as caught:
+        prepared(CIFAR10, torchvision=network)
+    assert str(caught.value) == (
+        f"cifar10 in {root} is not the published one: data_batch_1, test_batch missing or different; nothing was "
+        'changed there; for pictures of your own, take data.name = "picture-folder"'
+    )
+    assert hashes(root) == before
+    assert told == [], "no download"
+
+
+def test_a_missing_batch_is_told_and_not_downloaded(root: Path, network: Torchvision, told: list[str]) -> None:
+    write_files(root / "cifar-10-batches-py")
+    (root / "cifar-10-batches-py" / "test_batch").unlink()
+    with pytest.raises(DataError, match="not the published one: test_batch missing"):
+        prepared(CIFAR10, torchvision=network)
+    assert told == []
 
 
 def test_a_failed_download_says_how_to_put_the_data_there(
-    root: Path, stand_in: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, network: Torchvision, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAND_IN_OFFLINE", "1")
     with pytest.raises(DataError) as caught:
-        read({"name": "cifar10"}, stand_in)
+        prepared(CIFAR10, torchvision=network)
     assert str(caught.value) == (
         f"cifar10 is not in {root} and could not be downloaded: <no route to host>; "
         f"copy it to {root}/cifar-10-batches-py, or set LOCKSTEP_DATA to a folder that has it in torchvision's layout"
     )
     assert [entry.name for entry in cache.iterdir() if entry.is_dir()] == []
+    assert hashes(root) == {}
 
 
-def test_a_damaged_copy_is_told(root: Path, stand_in: Path) -> None:
-    read({"name": "cifar10"}, stand_in)
-    (root / "cifar-10-batches-py" / "data.npy").write_bytes(b"damaged")
-    with pytest.raises(DataError, match=r"cifar10 in .*cifar-10-batches-py cannot be read: .*; remove that folder"):
-        read({"name": "cifar10"}, stand_in)
-
-
-def test_labels_that_do_not_fit_the_images_are_damage(root: Path, stand_in: Path) -> None:
-    read({"name": "cifar10"}, stand_in)
-    np.save(root / "cifar-10-batches-py" / "data.npy", np.ones((9, 32, 32, 3), dtype=np.uint8))
-    with pytest.raises(DataError, match="damaged: its labels do not fit its images"):
-        read({"name": "cifar10"}, stand_in)
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to a read-only folder")
+def test_a_folder_that_is_not_ones_own_to_write_is_told(root: Path, network: Torchvision) -> None:
+    root.chmod(0o500)
+    with pytest.raises(DataError, match=r"^cifar10: cannot put it into .*: Permission denied"):
+        prepared(CIFAR10, torchvision=network)
+    root.chmod(0o700)
 
 
 def test_an_environment_without_torchvision(root: Path) -> None:
     with pytest.raises(DataError, match=r"mnist needs torchvision, which .* cannot import: No module named"):
-        read({"name": "mnist"}, Path(sys.executable))
+        read(Path(sys.executable), {"name": "mnist"})
+    assert hashes(root) == {}
 
 
 def test_an_interpreter_that_does_not_start(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"mnist needs torchvision, but .*/python does not start: No such file"):
-        read({"name": "mnist"}, tmp_path / "python")
+    with pytest.raises(DataError, match=r"cifar10 needs torchvision, but .*/python does not start: No such file"):
+        read(tmp_path / "python")
 
 
 def test_a_reader_that_dies_is_told_with_its_last_words(root: Path, tmp_path: Path) -> None:
     (tmp_path / "python").write_text("#!/bin/sh\necho one >&2\necho out of memory >&2\nexit 3\n")
     (tmp_path / "python").chmod(0o755)
-    with pytest.raises(DataError, match=r"mnist could not be read with torchvision from .*root: out of memory$"):
-        read({"name": "mnist"}, tmp_path / "python")
+    with pytest.raises(DataError, match=r"^cifar10: torchvision could not download it: out of memory$"):
+        read(tmp_path / "python")
 
 
-def write_idx(file: Path, array: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes())
+# The real torchvision takes seconds to import, and it is its code that asks, compares, unpacks and reads.
+
+PUBLISHED_HERE = """#!{python}
+import runpy, sys
+from torchvision import datasets
+datasets.MNIST.mirrors = ["http://127.0.0.1:{port}/"]
+datasets.MNIST.resources = {resources!r}
+sys.argv = sys.argv[2:]  # what is called with -I
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
-@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
-def test_the_real_torchvision_reads_its_layout(name: str, folder: str, root: Path, torchvision_python: Path) -> None:
-    random = np.random.default_rng(0)
-    images = {
-        part: random.integers(0, 256, (size, 28, 28), dtype=np.uint8) for part, size in (("train", 7), ("t10k", 3))
-    }
-    for part, pixels in images.items():
-        write_idx(root / folder / "raw" / f"{part}-images-idx3-ubyte", pixels)
-        write_idx(root / folder / "raw" / f"{part}-labels-idx1-ubyte", np.arange(len(pixels), dtype=np.uint8))
-    data = read({"name": name}, torchvision_python)
-    assert len(data.classes) == 10
-    parts: list[tuple[Split, str]] = [("train", "train"), ("test", "t10k")]
-    for split, part in parts:
-        features, labels = data.load(split)
-        np.testing.assert_array_equal(features, images[part][:, np.newaxis].astype(np.float32) / 255)
-        np.testing.assert_array_equal(labels, np.arange(len(images[part])))
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
 
 
-def test_the_real_torchvision_does_not_read_a_cut_file(root: Path, torchvision_python: Path) -> None:
-    for part in ("train", "t10k"):
-        write_idx(root / "MNIST" / "raw" / f"{part}-images-idx3-ubyte", np.zeros((5, 28, 28), dtype=np.uint8))
-        write_idx(root / "MNIST" / "raw" / f"{part}-labels-idx1-ubyte", np.zeros(5, dtype=np.uint8))
-    file = root / "MNIST" / "raw" / "train-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"mnist in .*MNIST/raw cannot be read: .*; remove that folder"):
-        read({"name": "mnist"}, torchvision_python)
+def test_the_real_torchvision_downloads_and_verifies(root: Path, torchvision_python: Path, tmp_path: Path) -> None:
+    pixels = write_mnist(tmp_path / "published")
+    resources = []
+    for file in sorted((tmp_path / "published").iterdir()):
+        archive = file.with_name(f"{file.name}.gz")
+        archive.write_bytes(gzip.compress(file.read_bytes()))
+        resources.append((archive.name, hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()))
+    handler = partial(_QuietHandler, directory=tmp_path / "published")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        program = PUBLISHED_HERE.format(python=torchvision_python, port=server.server_port, resources=resources)
+        (tmp_path / "python").write_text(program)
+        (tmp_path / "python").chmod(0o700)
+        data = read(tmp_path / "python", {"name": "mnist"})
+        server.shutdown()
+    np.testing.assert_array_equal(data.load("train")[0], pixels["train"][:, np.newaxis].astype(np.float32) / 255)
+    assert [path.name for path in root.iterdir()] == ["MNIST"]
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_the_real_torchvision_offline(
-    name: str, root: Path, torchvision_python: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_real_torchvision_without_network(
+    root: Path, torchvision_python: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody listens there
-    with pytest.raises(DataError, match=f"^{name} is not in .*root and could not be downloaded: .*; copy it to"):
-        read({"name": name}, torchvision_python)
+    with pytest.raises(DataError, match=r"^cifar10 is not in .*root and could not be downloaded: .*; copy it to"):
+        read(torchvision_python)
+    assert hashes(root) == {}
 
 
-# Test images per class, as published.
-COUNTS = {"mnist": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009], "fashion-mnist": [1000] * 10}
-
-
-@pytest.mark.parametrize(
-    ("name", "folder", "floor"), [("mnist", "MNIST", 0.8), ("fashion-mnist", "FashionMNIST", 0.65)]
-)
-def test_the_real_data(
-    name: str, folder: str, floor: float, torchvision_python: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_real_torchvision_does_not_take_other_batches_than_the_published(
+    root: Path, torchvision_python: Path
 ) -> None:
-    if REAL_DATA is None or not (Path(REAL_DATA) / folder / "raw").is_dir():
-        pytest.skip(f"set LOCKSTEP_DATA to a folder that has {folder}/raw")
-    monkeypatch.setenv("LOCKSTEP_DATA", REAL_DATA)
-    data = read({"name": name}, torchvision_python)
-    assert data.sizes == {"train": 60_000, "validation": 0, "test": 10_000}
-    assert data.input_shape == SPEC.validate_python({"name": name}).sample_shape == (1, 28, 28)
-    assert np.bincount(data.load("test")[1]).tolist() == COUNTS[name]
-    assert nearest_mean_accuracy(data) > floor
+    write_files(root / "cifar-10-batches-py")
+    with pytest.raises(
+        DataError, match=r"published one: data_batch_1, .*, data_batch_5, test_batch, batches.meta miss"
+    ):
+        read(torchvision_python)

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from benchmarks.data.pictures import list_pictures, read_pictures
+from benchmarks.data.picture_folder import list_pictures, read_pictures
 from benchmarks.errors import DataError
 from benchmarks.spec.data import PictureFolder
 from tests.faults.fuzz.ground import Ground
@@ -33,6 +33,7 @@ def try_picture(ground: Ground, content: bytes) -> None:
         source = read_pictures(spec, list_pictures(spec, ground.folder))
         for part in (source.train, source.test):
             part.rows(np.arange(len(part.labels)))
+        source.notes()
         ground.count.valid += 1
     except DataError as error:
         ground.count.refused += 1
