@@ -60,8 +60,8 @@ def read_picture(file: Path, shape: tuple[int, ...]) -> Picture:
     if not file.is_file():  # a pipe would never end
         raise DataError(f"{file} is no file" if file.exists() else f"{file}: there is no such file")
     try:
-        with warnings.catch_warnings(), Image.open(file, formats=FORMATS) as image:
-            warnings.simplefilter("ignore")  # of an EXIF that is cut, say
+        # Pillow warns of an EXIF that is cut, say.
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > PIXELS_LIMIT:
                 raise DataError(
                     f"{file} has {image.width}x{image.height} pixels, over {PIXELS_LIMIT:,}; make it smaller"

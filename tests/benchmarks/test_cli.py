@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from benchmarks import cli
 from benchmarks.cell.kept_models import save_model
+from benchmarks.spec import experiment as experiments
 from results.store import Store
 from tests.benchmarks.cell.test_kept_models import make_model
 from tests.command_line import CommandLine
@@ -170,6 +172,45 @@ def test_a_users_own_file_and_backend_work_by_path(lockstep: Lockstep, tmp_path:
     assert_one_line(lockstep("table", "--results", "out", "--format", "parquet"), "--output")
 
 
+@pytest.mark.parametrize("arguments", [["run", "mnist-mlp"], ["tutorials", "mnist-mlp"]])
+def test_offline_is_an_option_and_a_variable(
+    lockstep: Lockstep, tmp_path: Path, environment: dict[str, str], arguments: list[str]
+) -> None:
+    environment["LOCKSTEP_DATA"] = str(tmp_path / "data")
+    by_option = lockstep(*arguments, "--offline", "--results", "out")
+    environment["LOCKSTEP_OFFLINE"] = "1"
+    by_variable = lockstep(*arguments, "--results", "out")
+    for ended in (by_option, by_variable):
+        assert "mnist is not in" in ended.stdout + ended.stderr
+        assert "--offline (or LOCKSTEP_OFFLINE) forbids to download it" in ended.stdout + ended.stderr
+    assert not (tmp_path / "data").exists()
+    environment["LOCKSTEP_OFFLINE"] = "perhaps"
+    assert_one_line(lockstep(*arguments), "LOCKSTEP_OFFLINE", "boolean")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_characters_that_the_terminal_lacks_are_replaced(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("没有.toml", os.fsdecode(b"caf\xe9.toml"))
+    for name in names:
+        (tmp_path / name).write_text((experiments.FOLDER / "linear-regression.toml").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    stdout, stderr = (TextIOWrapper(BytesIO(), encoding, write_through=True) for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    for arguments, code in [([*names, "--dry-run"], 0), (["无.toml"], 2)]:
+        monkeypatch.setattr(sys, "argv", ["lockstep", "run", *arguments, "--backend", "reference"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == code
+    shown = stdout.buffer.getvalue().decode(encoding)
+    assert ("没有, " if encoding == "utf-8" else "??, ") in shown
+    assert "caf?, " in shown
+    assert stderr.buffer.getvalue().decode(encoding).count("\n") == 1
+
+
 def test_a_failed_run_gives_exit_code_1(fresh_lockstep: Lockstep, write_backend) -> None:
     backend = write_backend("dying", "def train(self, data, batches):\n    os._exit(3)")
     arguments = ["--backend", str(backend), "--python", "dying=current", "--repeats", "1"]
@@ -316,7 +357,7 @@ def test_a_kept_model_looks_at_a_picture_and_refuses_what_is_none(lockstep: Lock
     assert seen.returncode == 0, seen.stderr
     first, picture, *classes = seen.stdout.splitlines()
     assert first == "digits-mlp, run r-0001 after epoch 3, trained by pytorch eager, on reference numpy:"
-    assert picture == "good.png (converted from RGB to L, resized from 10x20 to 8x8 pixels)"
+    assert picture == "good.png (converted to L from RGB, resized to 8x8 pixels from 10x20)"
     assert sorted(line.split()[1] for line in classes) == list("0123456789")
 
     (tmp_path / "text.png").write_text("no picture at all")

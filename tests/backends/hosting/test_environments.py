@@ -68,6 +68,12 @@ def test_an_environment_that_cannot_be_made_is_told_with_the_resolvers_reason(ba
     assert not environments.is_ready(backend)
 
 
+def test_offline_no_package_is_downloaded(backend_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
+    with pytest.raises(EnvironmentFailed, match=r"iniconfig.* network was disabled"):
+        Interpreters({}, print, offline=True).path(environments.find(str(backend_file)))
+
+
 def test_a_given_interpreter_is_used_instead(backend_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

@@ -40,10 +40,16 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def write_idx(file: Path, array: NDArray[Any], type_: int = 0x08) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+def idx(array: NDArray[Any], code: int = 0x08, announced: int | None = None) -> bytes:
+    """An array as a file of MNIST's form, with the code of its type and, if wished, another number of samples."""
+    shape = (len(array) if announced is None else announced, *array.shape[1:])
     big = array.astype(array.dtype.newbyteorder(">")).tobytes()
-    file.write_bytes(struct.pack(f">HBB{array.ndim}I", 0, type_, array.ndim, *array.shape) + big)
+    return struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *shape) + big
+
+
+def write_idx(file: Path, array: NDArray[Any], code: int = 0x08) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(idx(array, code))
 
 
 def write_mnist(folder: Path, train: int = 7, test: int = 3) -> dict[str, NDArray[np.uint8]]:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
-from tests.faults.fuzz import backend_files, commands, experiments, models, pictures, stores
+from tests.faults.fuzz import backend_files, commands, experiments, folders, models, pictures, stores
 from tests.faults.fuzz.ground import Count, Ground
 from tests.faults.fuzz.values import mutated
 from tests.results.made_up import fill
@@ -47,6 +47,7 @@ def ways_in(store: bytes) -> list[WayIn]:
         WayIn("results of others, rows changed", stores.changed_rows(), stores.try_rows, 0.08),
         WayIn("results of others, bytes changed", mutated([store]), stores.try_store, 0.02),
         WayIn("pictures", mutated(pictures.pictures()), pictures.try_picture, 0.1),
+        WayIn("folders of data", folders.FOLDERS, folders.try_folder, 0.2),
         WayIn("kept models, description changed", models.changed_models(), models.try_model, 0.03),
         WayIn("kept models, bytes changed", mutated([models.model()]), models.try_model, 0.02),
     ]
