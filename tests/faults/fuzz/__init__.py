@@ -38,15 +38,15 @@ def ways_in(store: bytes) -> list[WayIn]:
     """All of them; ``store`` is an intact one, to be changed."""
     texts = [text for text, _ in experiments.VALID_EXPERIMENTS]
     return [
-        WayIn("experiment files, values changed", experiments.changed_experiments(), experiments.try_experiment, 0.2),
-        WayIn("experiment files, bytes changed", mutated(texts), experiments.try_experiment, 0.15),
+        WayIn("experiment files, values changed", experiments.changed_experiments(), experiments.try_experiment, 0.15),
+        WayIn("experiment files, bytes changed", mutated(texts), experiments.try_experiment, 0.1),
         WayIn("backend files, values changed", backend_files.changed_backends(), backend_files.try_backend, 0.1),
         WayIn("backend files, bytes changed", mutated(backend_files.BACKENDS), backend_files.try_backend, 0.05),
-        WayIn("command lines", commands.COMMAND_LINES, commands.try_command, 0.2),
+        WayIn("command lines", commands.COMMAND_LINES, commands.try_command, 0.15),
         WayIn("environment variables", commands.VARIABLES, commands.try_variables, 0.05),
         WayIn("results of others, rows changed", stores.changed_rows(), stores.try_rows, 0.08),
         WayIn("results of others, bytes changed", mutated([store]), stores.try_store, 0.02),
-        WayIn("pictures", mutated(pictures.pictures()), pictures.try_picture, 0.1),
+        WayIn("pictures", mutated(pictures.pictures()), pictures.try_picture, 0.05),
         WayIn("folders of data", folders.FOLDERS, folders.try_folder, 0.2),
         WayIn("kept models, description changed", models.changed_models(), models.try_model, 0.03),
         WayIn("kept models, bytes changed", mutated([models.model()]), models.try_model, 0.02),

@@ -80,6 +80,7 @@ VARIABLES = st.dictionaries(
     st.sampled_from(
         [
             "LOCKSTEP_DATA",
+            "LOCKSTEP_OFFLINE",
             "LOCKSTEP_PYTHON_REFERENCE",
             "LOCKSTEP_PYTHON_PYTORCH",
             "XDG_CACHE_HOME",
