@@ -17,14 +17,18 @@ ARCHIVE = "cifar-10-python.tar.gz"
 """Taken instead of a download where it lies in the data root."""
 
 
-def announcement(spec: TorchvisionData) -> str:
-    """Say what is not there, and what would be done about it."""
-    if _archive(spec):
-        return f"{spec.name} is not in {torchvision_folder(spec)}: unpacking {_archive(spec)}"
-    return (
-        f"{spec.name} is not in {torchvision_folder(spec)}: downloading {MEGABYTES[spec.name]} MB to there, "
-        "from the public servers that torchvision knows"
-    )
+def announcement(spec: TorchvisionData, offline: bool) -> str:
+    """Say what is not there, and what is done about it. Raises DataError if that is forbidden."""
+    missing = f"{spec.name} is not in {torchvision_folder(spec)}"
+    if archive := _archive(spec):
+        return f"{missing}; to be unpacked to there: {archive}"
+    if offline:
+        raise DataError(
+            f"{missing}, and --offline (or LOCKSTEP_OFFLINE) forbids to download it; copy it there, or set "
+            "LOCKSTEP_DATA to a folder that has it in torchvision's layout"
+        )
+    size = MEGABYTES[spec.name]
+    return f"{missing}; to be downloaded to there: {size} MB, from public servers that torchvision knows"
 
 
 def download(spec: TorchvisionData, torchvision: Torchvision) -> None:
@@ -34,12 +38,7 @@ def download(spec: TorchvisionData, torchvision: Torchvision) -> None:
     next; and if something else is there by then, that stays.
     """
     root, folder = download_root(), torchvision_folder(spec)
-    if torchvision.offline and not _archive(spec):
-        raise DataError(
-            f"{spec.name} is not in {folder}, and --offline (or LOCKSTEP_OFFLINE) forbids to download it; copy it "
-            "there, or set LOCKSTEP_DATA to a folder that has it in torchvision's layout"
-        )
-    torchvision.tell(announcement(spec))
+    torchvision.tell(announcement(spec, torchvision.offline))
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".lockstep-download-", dir=root) as place:

@@ -95,10 +95,10 @@ def find_prepared(spec: DataSpec, validation: float, base: Path) -> PreparedData
         return None
 
 
-def to_download(spec: DataSpec) -> str:
-    """Say what would be downloaded to prepare a data set; empty if nothing would be."""
+def to_download(spec: DataSpec, offline: bool) -> str:
+    """Say what is to be downloaded for a data set; empty if nothing is. Raises DataError as ``prepare`` does."""
     if isinstance(spec, Mnist | FashionMnist | Cifar10) and not _source_files(spec, 0.0, Path()):
-        return announcement(spec)
+        return announcement(spec, offline)
     return ""
 
 

@@ -40,7 +40,7 @@ def preview(request: Request, asked: str, store: Store, console: Console) -> Non
         names = ", ".join(f"{backend.name} {mode}" for backend, mode in request.modes)
         already = f", {there} of them are there already" if there else ""
         prepared = "" if data else "; its data is not prepared yet"
-        if not data and (told := to_download(experiment.data)):
+        if not data and (told := to_download(experiment.data, options.offline)):
             prepared = f"; {told}"
         runs = f"{len(request.modes) * options.repeats} runs in {options.repeats} rounds"
         stock = ", stock" if request.selection.stock else ""

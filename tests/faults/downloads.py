@@ -59,7 +59,7 @@ def _download(folder: Path, mirror: str) -> Outcome:
     bench = Bench(folder, variables={"LOCKSTEP_DATA": str(folder / "data"), "LOCKSTEP_PYTHON_PYTORCH": str(wrapper)})
     code, output = bench.run("fashion-mnist-mlp")
     last = output.strip().splitlines()[-1]
-    told = "downloading 30.9 MB" in output and "could not be downloaded" in last
+    told = "to be downloaded to there: 30.9 MB" in output and "could not be downloaded" in last
     nothing_left = not (folder / "out").exists() and not list((folder / "data").rglob("*"))
     return Outcome(last[:90], code, "nothing was there", code == 2 and clean(output) and told and nothing_left)
 

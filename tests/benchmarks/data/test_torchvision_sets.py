@@ -78,7 +78,7 @@ def test_a_download_is_told_before_it_begins_and_while_it_runs(
     prepared(CIFAR10, torchvision=network)
     folder = root / "cifar-10-batches-py"
     assert told[0] == (
-        f"cifar10 is not in {folder}: downloading 170.5 MB to there, from the public servers that torchvision knows"
+        f"cifar10 is not in {folder}; to be downloaded to there: 170.5 MB, from public servers that torchvision knows"
     )
     assert told[-1] == f"cifar10: verified, and now in {folder}"
     assert "cifar10: 2.4 of 170.5 MB" in told[1:-1]
@@ -95,7 +95,7 @@ def test_what_is_there_by_the_end_of_a_download_stays(
     folder = root / "cifar-10-batches-py"
 
     def copied_meanwhile(text: str) -> None:
-        if "downloading" in text:
+        if "to be downloaded" in text:
             write_files(folder, data_batch_1=b"of the user")
 
     before = {**content(folder), "cifar-10-batches-py": ""}
@@ -118,7 +118,7 @@ def test_offline_nothing_is_downloaded(root: Path) -> None:
 def test_an_archive_that_is_there_is_unpacked_instead(root: Path, network: Torchvision, told: list[str]) -> None:
     (root / "cifar-10-python.tar.gz").write_bytes(ARCHIVE)
     prepared(CIFAR10, torchvision=replace(network, offline=True))
-    assert told[0].endswith(f": unpacking {root}/cifar-10-python.tar.gz")
+    assert told[0].endswith(f"; to be unpacked to there: {root}/cifar-10-python.tar.gz")
     assert (root / "cifar-10-python.tar.gz").read_bytes() == ARCHIVE
 
 

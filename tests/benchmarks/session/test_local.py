@@ -41,11 +41,18 @@ def test_offline_nothing_is_downloaded(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / "data").exists()
 
 
+def test_a_plan_offline_has_the_same_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKSTEP_DATA", str(tmp_path / "data"))
+    selection, options = Selection(["mnist-mlp"], ["reference"], threads=1), Options(1, offline=True)
+    with pytest.raises(DataError, match=r"mnist is not in .*, and --offline "):
+        bench(selection, options, {"reference": "current"}, tmp_path / "out", Console(file=StringIO()), dry_run=True)
+
+
 def test_a_plan_says_what_would_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCKSTEP_DATA", str(tmp_path / "data"))
     printed = StringIO()
     selection = Selection(["cifar10-cnn"], ["reference"], threads=1)
     bench(selection, Options(1), {"reference": "current"}, tmp_path / "out", Console(file=printed), dry_run=True)
-    expected = f"cifar10 is not in {tmp_path}/data/cifar-10-batches-py: downloading 170.5 MB to there, from the public"
+    expected = f"cifar10 is not in {tmp_path}/data/cifar-10-batches-py; to be downloaded to there: 170.5 MB, from"
     assert expected in printed.getvalue()
     assert not (tmp_path / "data").exists()
