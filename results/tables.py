@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -184,7 +185,9 @@ def export(store: Store) -> list[Path]:
 def write(table: pd.DataFrame, form: Format, path: Path) -> None:
     """Write a table to a file, whole or not at all; raises StoreError if it cannot be written."""
     if form == "parquet":
-        _write(path, lambda part: table.to_parquet(part, index=False))
+        content = BytesIO()  # not the path: pyarrow takes no name that is not UTF-8
+        table.to_parquet(content, index=False)
+        _write(path, lambda part: part.write_bytes(content.getvalue()))
     else:
         write_text(text(table, form), path)
 

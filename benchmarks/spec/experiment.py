@@ -140,6 +140,10 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:
     Raises InputError with one line that names the file, the key and the remedy.
     """
     try:
+        path.stem.encode()  # it is the experiment's name in tables, models and reports
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: the file's name is no text here; rename it, or set PYTHONUTF8=1") from None
+    try:
         text = path.read_bytes().decode()
         values = tomllib.loads(text)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -236,3 +237,9 @@ def test_the_copies_hold_every_row_and_column(tmp_path: Path) -> None:
     assert list(pd.read_csv(tmp_path / "runs.csv").columns) == list(store.runs().columns)
     assert pd.read_parquet(tmp_path / "runs.parquet")["settings"].iloc[0] == '{"threads": 4}'
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_copies_are_written_into_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    store = Store(tmp_path / os.fsdecode(b"r\xe9sultats"))
+    store.append(a_run("r1"))
+    assert all(path.exists() for path in tables.export(store))
