@@ -20,6 +20,7 @@ from benchmarks.cell.keeping import Keeper
 from benchmarks.cell.materials import hash_arrays
 from benchmarks.cell.plan import Cell
 from benchmarks.cell.scoring import line_errors
+from benchmarks.cell.summary import keep_phases, read_back, sum_up
 from benchmarks.cell.timing import CallLength, TimedWindows
 from benchmarks.data.cache import SPLITS
 from benchmarks.machine.affinity import release
@@ -34,7 +35,6 @@ from results.proof.judge import Judgement
 from results.proof.ladder import Evidence, Rung, after_the_last_epoch, walk
 from results.proof.parting import Partings
 from results.record import Epoch, Run, Status
-from results.steady import steady_from
 
 AUDIT_BUDGET = 0.1
 """Seconds that the reference may go on training after a worker's last epoch."""
@@ -185,7 +185,7 @@ class CellRun:
         """Load model and data, read back what is in force, and evaluate before the first step."""
         ask, materials = self._conversation.ask, self.cell.materials
         self._load()
-        self._describe()
+        read_back(self._conversation, self._windows, self.record)
         self._evidence["initial"] = self._conversation.parameters()
         self.record.weights_hash = hash_arrays(self._evidence["initial"])
         for split in SPLITS:
@@ -254,11 +254,12 @@ class CellRun:
         """Audit, read the peak memory, sum up, walk the ladder, cross-check, and end the run."""
         self._windows.end()
         shown = audit(self._conversation, self.cell.materials, self._windows)
-        self._describe()  # again: some settings can be read back only after the work
+        # Again: some settings can be read back only after the work.
+        read_back(self._conversation, self._windows, self.record)
         if _has_files(self._cache):
             self.record.compiler_cache = "warm" if self._compiled_before else "cold"
         self.record.peak_memory_bytes = self._conversation.ask("bookkeeping", "memory").values["peak"]
-        self._sum_up()
+        sum_up(self.record, self._windows, self._evaluation)
         self.record.losses = np.concatenate(self._losses)
         with self._conversation.clock.within("ladder"):
             rungs = self._walk(shown)
@@ -300,7 +301,7 @@ class CellRun:
             self._alive = False
             clock.switch("bookkeeping")
             self.record.wall_seconds = self._life
-            self._keep_phases()
+            keep_phases(self.record, clock.seconds)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -342,20 +343,6 @@ class CellRun:
         job = materials.job(cell.mode, cell.precision, cell.stock)
         load(ask, cell.backend.candidates(cell.device), job, materials.parameters)
 
-    def _describe(self) -> None:
-        """Keep the versions and settings that are in force."""
-        answer = self._conversation.ask("bookkeeping", "describe").values
-        settings = answer["settings"]
-        self.record.threads = settings.get("threads")
-        self.record.precision = settings.get("precision")
-        parts = settings.get("compiled")
-        self.record.compiled = None if parts is None else ", ".join(parts)
-        self.record.peak_device_memory_bytes = settings.pop("peak_memory_bytes", None)
-        # What the worker says of itself, and what its threads were found to do.
-        affinity = answer["affinity"] and sorted({*answer["affinity"], *self._windows.allowed})
-        self.record.settings = {**settings, "affinity": affinity, "bound_threads": self._windows.bound_threads}
-        self.record.framework = " ".join(f"{name} {version}" for name, version in settings["versions"].items())
-
     def _keep(self, losses: NDArray[np.float32], seconds: float, batch_size: int) -> None:
         """Keep the losses of one window of training."""
         step = self._steps_done + 1
@@ -386,29 +373,6 @@ class CellRun:
     def _judged_outputs(self) -> NDArray[np.float32]:
         (outputs,) = self._conversation.ask("ladder", "predict", name="judged").arrays
         return outputs
-
-    def _sum_up(self) -> None:
-        """Find the steady part of the timed windows, and take the throughput from it."""
-        record = self.record
-        series = [window for window in record.window_rows if window.kind in ("warm-up", "timed")]
-        timed = [window for window in series if window.kind == "timed"]
-        if timed:
-            begin = steady_from([window.seconds / window.steps for window in series])
-            for window in series[begin:]:
-                window.kept = window.kind == "timed"
-            kept = [window for window in timed if window.kept]
-            record.train_samples_per_second = float(np.median([window.samples / window.seconds for window in kept]))
-            record.gflops = record.train_samples_per_second / (record.batch_size or 1) * (record.step_flops or 0) / 1e9
-            record.cpu_per_wall = self._windows.cpu_per_wall
-        record.predict_samples_per_second = self._evaluation.samples_per_second
-
-    def _keep_phases(self) -> None:
-        """Write the seconds of each phase into its column; timed windows before the steady part were warm-up."""
-        seconds = self._conversation.clock.seconds
-        rejected = sum(row.seconds for row in self.record.window_rows if row.kind == "timed" and not row.kept)
-        for phase, value in seconds.items():
-            shift = {"timed": -rejected, "warm_up": rejected}.get(phase, 0.0)
-            setattr(self.record, f"{phase}_seconds", value + shift)
 
     def _walk(self, shown: Audit) -> list[Rung]:
         """Compare what the run showed with the judgement, audit it, and keep the result in the record."""
