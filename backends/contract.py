@@ -32,6 +32,8 @@ Precision = Literal["float32", "tf32"]
 Part = Literal["gather", "forward", "loss", "backward", "update", "loop"]
 PARTS: tuple[Part, ...] = get_args(Part)
 """What a mode may compile, in the order in which it happens; "loop" is that over the steps of a call."""
+SMALLEST_NORMAL = 2.0**-126
+"""The smallest normal number of float32: those below it are subnormal, and many processors and compilers make them 0."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")
 """Environment variables that tell a process how many threads it is to have."""
 

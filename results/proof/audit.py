@@ -61,8 +61,11 @@ def continue_from(case: Case, audit: Audit, budget: float) -> Continuation:
             list(pool.map(_Run.step, runs))
             if step + 1 in audit.parameters:
                 snapshots = [run.training.parameters for run in runs]
-                parameters[step + 1] = {name: expect([values[name] for values in snapshots]) for name in snapshots[0]}
-    losses = expect_curve(np.array([run.losses for run in runs]).T)
+                parameters[step + 1] = {
+                    name: expect([values[name] for values in snapshots], case.flushed(step + 1))
+                    for name in snapshots[0]
+                }
+    losses = expect_curve(np.array([run.losses for run in runs]).T, case.flushed(np.arange(len(runs[0].losses))))
     # A late loss is small, but it is the difference of outputs that are not: one rounding of these is honest.
     largest = float(np.max(np.abs(runs[0].training.logits(case.features[audit.batches[0]]))))
     return Continuation(Expectation(losses.values, losses.tolerance + MULTIPLE * ROUNDING * largest), parameters)
