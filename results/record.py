@@ -141,6 +141,8 @@ class Run:
     """Largest distance of a learned weight from the true one, where a line is fitted to a generated line."""
     bias_error: float | None = None
     """The same of the bias."""
+    subnormal_weights: int | None = None
+    """Weights after the last epoch that are not 0, but smaller than float32's smallest normal number, 2**-126."""
     confusion: list[list[int]] | None = None
     """Samples of the test set by true class (row) and predicted class (column), after the last epoch."""
     step_flops: int | None = None

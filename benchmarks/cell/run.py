@@ -13,13 +13,13 @@ from typing import Any, Concatenate, ParamSpec
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.contract import Parameters
 from benchmarks.cell.auditing import audit
+from benchmarks.cell.divergence import need_finite_losses
 from benchmarks.cell.evaluation import Evaluation
 from benchmarks.cell.keeping import Keeper
 from benchmarks.cell.materials import hash_arrays
 from benchmarks.cell.plan import Cell
-from benchmarks.cell.scoring import line_errors
+from benchmarks.cell.scoring import count_subnormal, line_errors
 from benchmarks.cell.summary import keep_phases, read_back, sum_up
 from benchmarks.cell.timing import CallLength, TimedWindows
 from benchmarks.data.cache import SPLITS
@@ -215,14 +215,16 @@ class CellRun:
             if materials.last_batch:
                 losses, seconds = self._conversation.train_last(epoch - 1, materials.last_batch)
                 self._keep(losses, seconds, materials.last_batch)
+            parameters = self._evaluation.weights_after(epoch)
             self._evaluation.after(Epoch(epoch, train_loss=self._weighted_loss / self.seen))
             if self._keeper:
-                self._keeper.after_epoch(self.record, epoch, self._parameters)
+                self._keeper.after_epoch(self.record, epoch, parameters)
             self._progress(self)
             self.seen, self._weighted_loss = 0, 0.0
+        self.record.subnormal_weights = count_subnormal(parameters)
         data = materials.experiment.data
         if isinstance(data, LinearRegression) and len(materials.model.layers) == 1:
-            self.record.weight_error, self.record.bias_error = line_errors(data, self._parameters())
+            self.record.weight_error, self.record.bias_error = line_errors(data, parameters)
 
     def _train_epoch(self, epoch: int) -> None:
         """Train what is left of an epoch's full batches; a window ends where the ladder wants to look."""
@@ -347,10 +349,7 @@ class CellRun:
         """Keep the losses of one window of training."""
         step = self._steps_done + 1
         self._losses.append(losses)
-        finite = np.isfinite(losses)
-        if not finite.all():
-            first = int(np.argmin(finite))
-            raise WorkerError("diverged", f"the training loss is {losses[first]} at step {step + first}")
+        need_finite_losses(losses, step)
         self.seen += len(losses) * batch_size
         self.speed = len(losses) * batch_size / seconds
         if self._steps_done == 1:
@@ -359,9 +358,6 @@ class CellRun:
             self._evidence["trained_logits"] = self._judged_outputs()
         self._weighted_loss += float(losses.sum(dtype=np.float64)) * batch_size
         self._progress(self)
-
-    def _parameters(self) -> Parameters:
-        return self._conversation.parameters("bookkeeping")
 
     def _keep_models(self) -> None:
         if self._keeper:
