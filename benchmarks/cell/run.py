@@ -36,8 +36,8 @@ from results.proof.ladder import Evidence, Rung, after_the_last_epoch, walk
 from results.proof.parting import Partings
 from results.record import Epoch, Run, Status
 
-AUDIT_BUDGET = 0.1
-"""Seconds that the reference may go on training after a worker's last epoch."""
+AUDIT_BUDGET = 0.2
+"""Seconds of processor time that the reference may go on training after a worker's last epoch."""
 
 PREDICTION_CHUNK = 1000
 """Samples that are predicted at once."""

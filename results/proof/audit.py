@@ -45,8 +45,11 @@ class Continuation:
 
 
 def continue_from(case: Case, audit: Audit, budget: float) -> Continuation:
-    """Train on from the worker's parameters: to the second snapshot, and on for as long as ``budget`` seconds last."""
-    begin = time.perf_counter()
+    """Train on from the worker's parameters: to the second snapshot, and on while ``budget`` lasts.
+
+    That is in seconds of processor time, as for the judge.
+    """
+    begin = time.process_time()
     runs = [_Run(case, audit, audit.parameters[0], audit.parameters[1], np.float64, 0.0)]
     generator = np.random.default_rng(0)
     for rounding in case.copies:
@@ -56,7 +59,7 @@ def continue_from(case: Case, audit: Audit, budget: float) -> Continuation:
     with threadpool_limits(1), ThreadPoolExecutor(len(runs)) as pool:
         least = sorted(audit.parameters)[2]
         for step in range(1, len(audit.batches)):
-            if step >= least and time.perf_counter() - begin > budget:
+            if step >= least and time.process_time() - begin > budget:
                 break
             list(pool.map(_Run.step, runs))
             if step + 1 in audit.parameters:

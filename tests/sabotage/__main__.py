@@ -36,7 +36,8 @@ MORE: dict[str, dict[str, Any]] = {
 """Experiments beside the default ones, as far as the reference can follow them; their data has to be there already."""
 
 JUDGE_BUDGET = 60.0
-"""Seconds for the reference of each run: more than in a bench, so that it judges as far as it would anywhere."""
+"""Seconds of processor time for the reference of each run: more than in a bench, so that it judges as far as it would
+anywhere."""
 
 
 def main() -> int:

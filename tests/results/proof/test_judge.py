@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -147,6 +148,21 @@ def test_who_spares_the_work_on_small_weights_is_found_out_above_the_floor() -> 
     honest, lazy_one = work(case), work(case, afterwards=lazy)
     assert climb(case, honest)[-1].holds
     assert not climb(case, lazy_one)[-1].holds
+
+
+def test_a_busy_machine_costs_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Budgets are of processor time: to wait for a processor is not to work."""
+    case = vanishing(SGD(0.1, 0.0, False, 0.0), steps=30)
+    _, audit = work(case)
+    step = Training.step
+
+    def waiting_step(*arguments: Any) -> float:
+        time.sleep(0.02)
+        return step(*arguments)
+
+    monkeypatch.setattr(Training, "step", waiting_step)
+    assert judge(case, 0.25).steps == 30
+    assert len(continue_from(case, audit, 0.25).losses.values) == max(SNAPSHOTS)
 
 
 @pytest.mark.parametrize("learning_rate", [1e-3, 0.1, 8.0])
