@@ -67,7 +67,7 @@ class Contestant(Training):
 
     change: Change = staticmethod(keep)
 
-    def step(self, features: Any, labels: Any) -> float:
+    def step(self, features: Any, labels: Any, watch: Any = None) -> float:
         own, before = self.change, self.parameters
         loss, gradients = float64.loss_and_gradients(self.model, self.loss, before, features, labels)
         for name, g in gradients.items():
