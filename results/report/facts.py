@@ -76,7 +76,7 @@ def subnormal(runs: pd.DataFrame) -> list[str]:
             found.append(
                 f"{label(own.iloc[0])}: after the last epoch, up to {most:,.0f} of {own['parameters'].max():,} weights "
                 f"are subnormal, which is not 0 but smaller than float32's smallest normal number, 1.2e-38. "
-                f"{'; '.join([*told, 'both is float32, and counts as the same work'])}."
+                f"{'; '.join([*told, 'both are float32, and count as the same work'])}."
             )
     return found
 

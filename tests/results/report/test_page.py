@@ -183,7 +183,7 @@ def test_the_page_says_who_makes_0_of_subnormal_weights(tmp_path: Path) -> None:
         store.append(make_run(10 + number, "usual", cell, 1, **{**own, "subnormal_weights": 0}))
     text = page_of(store).split("<h3>Subnormal numbers</h3>")[1].split("</ul>")[0]
     assert "e on cpu, 3 threads, float32: after the last epoch, up to 900 of 1,000 weights are subnormal" in text
-    assert "jax jit, jax scan made 0 of such numbers; pytorch eager kept them; both is float32" in text
+    assert "jax jit, jax scan made 0 of such numbers; pytorch eager kept them; both are float32" in text
     assert "usual" not in text
 
 
