@@ -128,6 +128,18 @@ def test_the_best_and_the_last_weights_are_kept_when_asked_for(results: Path) ->
         assert load_model(results / kept["file"]).epoch == kept["epoch"]
 
 
+def test_a_backend_may_give_its_weights_as_they_lie_in_its_own_layout(results: Path, write_backend) -> None:
+    transposed = """
+    def parameters(self):
+        return {name: np.ascontiguousarray(values.T).T for name, values in super().parameters().items()}
+    """
+    options = Options(1, peaks=False, turns=0, keep_models=True)
+    assert run(results, ["reference", str(write_backend("transposed", transposed))], options=options) == OK
+    files = [results / models["last"]["file"] for models in rows(results)["models"]]
+    ours, theirs = (load_model(file).parameters for file in files)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_no_model_is_kept_unless_asked_for_or_of_a_run_that_failed(results: Path, write_backend) -> None:
     failing = write_backend("failing", "def predict(self, data):\n    return np.zeros((3, 3), np.float32)")
     run(results, ["reference"])
