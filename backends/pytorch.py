@@ -270,7 +270,7 @@ class PyTorch(Backend):
         }
 
     def _flushes_subnormals(self) -> bool:
-        """Try it: it is a flag of the thread, of which compiled code takes no notice either."""
+        """Try it; on a CPU a flag of this thread decides, for compiled code as well."""
         smallest = torch.full((1,), contract.SMALLEST_NORMAL, device=self.device)
         return bool((smallest * 1.5 - smallest).item() == 0)
 

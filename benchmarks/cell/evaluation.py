@@ -31,7 +31,7 @@ class Evaluation:
         return float(np.median(self._rates[1:])) if len(self._rates) > 1 else None
 
     def weights_after(self, epoch: int) -> Parameters:
-        """The weights after an epoch. Raises WorkerError, as for all of them that are not finite."""
+        """The weights after an epoch. Raises WorkerError if one is not finite any more."""
         parameters = self._conversation.parameters("evaluate")
         need_finite_weights(parameters, parameter_shapes(self._materials.experiment.model), self._when(epoch))
         return parameters
