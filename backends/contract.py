@@ -32,6 +32,8 @@ Precision = Literal["float32", "tf32"]
 Part = Literal["gather", "forward", "loss", "backward", "update", "loop"]
 PARTS: tuple[Part, ...] = get_args(Part)
 """What a mode may compile, in the order in which it happens; "loop" is that over the steps of a call."""
+SMALLEST_NORMAL = 2.0**-126
+"""The smallest normal number of float32: those below are subnormal, and many frameworks make them 0."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")
 """Environment variables that tell a process how many threads it is to have."""
 
@@ -201,7 +203,8 @@ class Backend(ABC):
         ``precision`` (arithmetic of products, such as "float32" or "tf32"); where the mode can tell, also ``compiled``
         (those of ``PARTS`` that it compiles together, a list, empty in an eager mode); on a GPU also
         ``peak_memory_bytes``, the most that the allocator had handed out at any time, without what it keeps in
-        reserve; with several replicas also ``replicas``, how many of them the framework says there are.
+        reserve; with several replicas also ``replicas``, how many of them the framework says there are. Where it has
+        been tried, also ``flushes_subnormals``: whether training makes 0 of numbers below ``SMALLEST_NORMAL``.
         """
 
     @abstractmethod

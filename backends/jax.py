@@ -13,6 +13,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import flax
@@ -201,7 +202,13 @@ class Jax(Backend):
             "compiled": self._compiled_parts(),
             "input": "grain MapDataset" if self.input == "loader" else "resident",
             "precision": {"highest": "float32", "tensorfloat32": "tf32"}[jax.config.jax_default_matmul_precision],
+            "flushes_subnormals": self._flushes_subnormals,
         }
+
+    @cached_property
+    def _flushes_subnormals(self) -> bool:
+        smallest = np.float32(contract.SMALLEST_NORMAL)
+        return not jax.jit(jnp.subtract)(smallest * np.float32(1.5), smallest)
 
     def _compiled_parts(self) -> list[contract.Part]:
         left_out = {"gather": self.input == "loader", "loop": self.mode == "jit"}

@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from backends.contract import (
     PARTS,
     SGD,
+    SMALLEST_NORMAL,
     AvgPool2d,
     Backend,
     Conv2d,
@@ -87,7 +89,26 @@ class MindSpore(Backend):
             "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
             "launch_blocking": self.launch_blocking,
             "compiled": self._compiled_parts(),
+            "flushes_subnormals": self._flushes_subnormals if self.updates else None,  # compiles: after the work
         }
+
+    @cached_property
+    def _flushes_subnormals(self) -> bool:
+        """Have the optimizer make a subnormal weight in its second step: in some threads of MindSpore they become 0,
+        and the first step of pynative runs in one of those, while later ones do not."""
+        smallest = np.full(1, SMALLEST_NORMAL, np.float32)
+        weight = ms.Parameter(Tensor(smallest * np.float32(2.5)), name="weight")
+        optimizer = nn.Momentum([weight], learning_rate=1.0, momentum=0.0)
+
+        def two_steps(gradient: Any) -> Any:
+            i = Tensor(0, ms.int32)
+            while i < 2:
+                optimizer((gradient,))
+                i = i + 1
+            return i
+
+        (ms.jit(two_steps) if self.mode == "graph" else two_steps)(Tensor(smallest))
+        return not weight.asnumpy().any()
 
     def _compiled_parts(self) -> list[Part]:
         if self.mode == "pynative":

@@ -266,7 +266,13 @@ class PyTorch(Backend):
             "collectives": distributed.get_backend() if distributed.is_initialized() else None,
             "sgd": self._kind_of_sgd(),
             "compiled": self._compiled_parts(),
+            "flushes_subnormals": self._flushes_subnormals(),
         }
+
+    def _flushes_subnormals(self) -> bool:
+        """Try it; on a CPU a flag of this thread decides, for compiled code as well."""
+        smallest = torch.full((1,), contract.SMALLEST_NORMAL, device=self.device)
+        return bool((smallest * 1.5 - smallest).item() == 0)
 
 
 def _sgd(sgd: contract.SGD, weights: Tensors, velocities: Tensors, gradients: Tensors) -> None:

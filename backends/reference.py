@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.contract import Backend, Job, Parameters, Unavailable
+from backends.contract import SMALLEST_NORMAL, Backend, Job, Parameters, Unavailable
 from backends.float64.arrays import Array
 from backends.float64.training import Training
 
@@ -48,6 +48,7 @@ class Reference(Backend):
             "threads": None,
             "precision": "float64",
             "compiled": [],
+            "flushes_subnormals": not single(np.array(SMALLEST_NORMAL / 2)),
         }
 
     def load(self, job: Job) -> None:

@@ -2,7 +2,7 @@
 # Expected: NaN goes through a network to its loss, so that a training that diverged shows it, as with NumPy.
 # Is: MindSpore 2.10.0 on the CPU turns NaN into 0 in ReLU and leaves it out in max pooling; a network whose first layer is
 # all NaN has a finite loss, as if it had no input. NumPy's maximum and max give NaN.
-# Matters: lockstep calls a run "diverged" by its losses; on MindSpore, weights may be NaN while the losses look fine.
+# Matters: whoever looks at losses only takes a training that diverged for a good one; lockstep looks at weights, too.
 # 2026-11-27: ReLU([1, nan, -1]) is [1, 0, 0], max pool of 1, nan, 2, 3 is 3, loss with NaN weights .693; NumPy nan, nan
 set -euo pipefail
 folder=$(mktemp -d)

@@ -56,6 +56,11 @@ def compiled_kind(compiled: str) -> str:
     return next((kind for part, kind in kinds if part in parts), "eager" if not compiled else "in part")
 
 
+def judged_text(judged: float, steps: float) -> str:
+    """On how many steps of a training its work was proved: "all 300 steps", "39 of 210 steps"."""
+    return f"all {steps:,.0f} steps" if judged >= steps else f"{judged:,.0f} of {steps:,.0f} steps"
+
+
 def where_and_why(phase: str, reason: str) -> str:
     """In which phase a run ended, and the reason; the reason alone if it never began."""
     return reason if phase == NOT_STARTED else f"in {phase_label(phase)}: {reason}"
@@ -141,6 +146,8 @@ class Run:
     """Largest distance of a learned weight from the true one, where a line is fitted to a generated line."""
     bias_error: float | None = None
     """The same of the bias."""
+    subnormal_weights: int | None = None
+    """Weights after the last epoch that are not 0, but smaller than float32's smallest normal number, 2**-126."""
     confusion: list[list[int]] | None = None
     """Samples of the test set by true class (row) and predicted class (column), after the last epoch."""
     step_flops: int | None = None

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from results.best import best
 from results.errors import StoreError
 from results.metrics import FIRST_STEP, PAID_BACK, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
 from results.payback import paid_back
-from results.record import where_and_why
+from results.record import judged_text, where_and_why
 from results.scaling import scaling_texts
 from results.statistics import GROUP, compare, throughputs
 from results.store import Store
@@ -68,7 +68,10 @@ def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str
         medians = ok[columns].astype(float).median()
         medians[FIRST_STEP.column] = _compiled_anew(ok)[FIRST_STEP.column].astype(float).median()
         label = f"{cell['experiment'].iloc[0]} {cell['sweep_point'].iloc[0]}".strip()
-        rows.append({**dict(zip(CELL, key, strict=True)), "label": label, **medians, "problems": _problems(cell)})
+        proved = cell[cell["equal_work"].eq(True)]
+        work = {"equal_work": len(proved) > 0, **proved[["judged_steps", "epochs", "steps_per_epoch"]].min()}
+        told = {"label": label, **medians, **work, "problems": _problems(cell)}
+        rows.append({**dict(zip(CELL, key, strict=True)), **told})
     table = pd.DataFrame(rows).merge(compare(runs, windows, baseline), on=CELL, how="left")
     speeds = throughputs(runs, windows)[[*CELL, "samples_per_second"]]
     table = table.merge(speeds, on=CELL, how="left")
@@ -104,6 +107,24 @@ def title_of(cell: pd.Series) -> str:
     return f"{cell['label']} on {cell['device']}, {resources(cell)}{machine}"
 
 
+def heading_of(cells: pd.DataFrame) -> str:
+    """The title of a comparison, and on how many steps equal work was proved; ``cells`` are rows of the summary."""
+    return "; ".join(
+        [title_of(cells.iloc[0]), *(f"equal work on {steps}" for steps in judged(cells, "label").values())]
+    )
+
+
+def judged(rows: pd.DataFrame, by: str | list[str]) -> dict[Any, str]:
+    """By some columns: on how many steps the work of all that did equal work was proved.
+
+    ``rows`` are runs, or rows of the summary; what proved nothing is not in it.
+    """
+    proved = rows[rows["equal_work"].eq(True)].dropna(subset=["judged_steps", "epochs", "steps_per_epoch"])
+    steps = proved["epochs"].astype(float) * proved["steps_per_epoch"].astype(float)
+    least = proved.assign(steps=steps).groupby(by)[["judged_steps", "steps"]].min()
+    return {key: judged_text(judged_steps, steps) for key, judged_steps, steps in least.itertuples(name=None)}
+
+
 def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> str:
     """The summary of a session for a pull request or a job's page: one Markdown table per comparison, and scaling."""
     parts = []
@@ -119,7 +140,7 @@ def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[
             "; ".join(text for text in (problems, note) if isinstance(text, str) and text)
             for problems, note in zip(cells["problems"], cells["note"], strict=True)
         ]
-        parts.append(f"### {title_of(cells.iloc[0])}\n\n{markdown(shown)}\n")
+        parts.append(f"### {heading_of(cells)}\n\n{markdown(shown)}\n")
         if len(own := fastest.merge(cells[GROUP].drop_duplicates(), on=GROUP)):
             parts.append(f"{AT_ITS_BEST}:\n\n{markdown(best_texts(own))}\n")
     if len(scaled := scaling_texts(runs)):

@@ -24,6 +24,7 @@ from results.tables import (
     best_texts,
     exclusions,
     experiments_table,
+    heading_of,
     summary_table,
     title_of,
 )
@@ -74,9 +75,8 @@ def preliminary_texts(
 
 def _print_cells(cells: pd.DataFrame, console: Console) -> None:
     """Print a row per backend and mode of one comparison."""
-    first = cells.iloc[0]
     score = TEST_LOSS if cells[TEST_ACCURACY.column].isna().all() else TEST_ACCURACY
-    table = _table(title_of(first))
+    table = _table(heading_of(cells))
     table.add_column("backend and mode", overflow="fold")
     for heading in (score.label, THROUGHPUT.unit, FIRST_STEP.label):
         table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)

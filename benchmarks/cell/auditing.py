@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.cell.divergence import need_finite, need_finite_weights
 from benchmarks.cell.materials import Materials
 from benchmarks.cell.timing import TRIES, TimedWindows
+from benchmarks.spec.model import parameter_shapes
 from benchmarks.worker.conversation import Conversation
 from results.proof.audit import Audit
 from results.proof.checks import SLOWEST_AUDIT
 from results.record import WindowKind
+
+WHEN = "in the audit after the last epoch"
 
 QUEUED = 3
 """Calls of ``train``, of one step each, that the audit makes before it synchronizes."""
@@ -35,8 +39,10 @@ def _audit_once(conversation: Conversation, materials: Materials, windows: Timed
     ]
     for kind, steps, calls in requests:
         shown, seconds = conversation.train("ladder", kind, 0, start, steps, calls)
+        need_finite(shown, "the training loss", WHEN)
         losses.append(shown)
         start += steps * calls
         parameters[start] = conversation.parameters()
+        need_finite_weights(parameters[start], parameter_shapes(materials.experiment.model), WHEN)
     batches = order[np.arange(start) % len(order)]
     return Audit(list(batches), np.concatenate(losses), parameters, seconds)

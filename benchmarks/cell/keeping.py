@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from backends.contract import Parameters
@@ -20,12 +19,10 @@ class Keeper:
         self._cell = cell
         self._kept: dict[str, tuple[int, Parameters]] = {}
 
-    def after_epoch(self, record: Run, epoch: int, parameters: Callable[[], Parameters]) -> None:
-        """Take the weights after an epoch if it is the best so far, or the last; ``parameters`` asks the worker."""
+    def after_epoch(self, record: Run, epoch: int, parameters: Parameters) -> None:
+        """Hold the weights after an epoch if it is the best so far, or the last."""
         which = {"best": epoch == record.best_epoch, "last": epoch == record.epochs}
-        if any(which.values()):
-            now = parameters()
-            self._kept |= {name: (epoch, now) for name, wanted in which.items() if wanted}
+        self._kept |= {name: (epoch, parameters) for name, wanted in which.items() if wanted}
 
     def write(self, record: Run) -> None:
         """Write what was held, and note the files in the record, the best model first. Raises OSError."""

@@ -59,7 +59,9 @@ class KeptModel:
 
 
 def save_model(model: KeptModel, path: Path) -> None:
-    """Write a model to a file, whole or not at all. Raises OSError."""
+    """Write a model to a file, whole or not at all, and read it back before it counts. Raises OSError."""
+    # safetensors writes the memory as it lies, of a transposed view too (0.8.0), and reads it as C order.
+    parameters = {name: np.ascontiguousarray(values, np.float32) for name, values in model.parameters.items()}
     metadata = {
         "lockstep_model": FORMAT,
         "run": model.run,
@@ -68,16 +70,19 @@ def save_model(model: KeptModel, path: Path) -> None:
         "trained_by": model.trained_by,
         "experiment": model.experiment.canonical_json(),
         "classes": json.dumps(model.classes),
-        "weights_hash": hash_arrays(model.parameters),
+        "weights_hash": hash_arrays(parameters),
     }
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with part.open("xb") as file:
-            file.write(save(model.parameters, metadata))
+            file.write(save(parameters, metadata))
             file.flush()
             os.fsync(file.fileno())
+        load_model(part)
         part.replace(path)
+    except InputError as error:
+        raise OSError(f"what was written is not what was to be kept: {error}") from None
     finally:
         part.unlink(missing_ok=True)
 

@@ -13,13 +13,14 @@ from typing import Any, Concatenate, ParamSpec
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.contract import Parameters
 from benchmarks.cell.auditing import audit
+from benchmarks.cell.divergence import need_finite_losses
 from benchmarks.cell.evaluation import Evaluation
 from benchmarks.cell.keeping import Keeper
 from benchmarks.cell.materials import hash_arrays
 from benchmarks.cell.plan import Cell
-from benchmarks.cell.scoring import line_errors
+from benchmarks.cell.scoring import count_subnormal, line_errors
+from benchmarks.cell.summary import keep_phases, read_back, sum_up
 from benchmarks.cell.timing import CallLength, TimedWindows
 from benchmarks.data.cache import SPLITS
 from benchmarks.machine.affinity import release
@@ -34,10 +35,9 @@ from results.proof.judge import Judgement
 from results.proof.ladder import Evidence, Rung, after_the_last_epoch, walk
 from results.proof.parting import Partings
 from results.record import Epoch, Run, Status
-from results.steady import steady_from
 
-AUDIT_BUDGET = 0.1
-"""Seconds that the reference may go on training after a worker's last epoch."""
+AUDIT_BUDGET = 0.2
+"""Seconds of processor time that the reference may go on training after a worker's last epoch."""
 
 PREDICTION_CHUNK = 1000
 """Samples that are predicted at once."""
@@ -185,7 +185,7 @@ class CellRun:
         """Load model and data, read back what is in force, and evaluate before the first step."""
         ask, materials = self._conversation.ask, self.cell.materials
         self._load()
-        self._describe()
+        read_back(self._conversation, self._windows, self.record)
         self._evidence["initial"] = self._conversation.parameters()
         self.record.weights_hash = hash_arrays(self._evidence["initial"])
         for split in SPLITS:
@@ -215,14 +215,16 @@ class CellRun:
             if materials.last_batch:
                 losses, seconds = self._conversation.train_last(epoch - 1, materials.last_batch)
                 self._keep(losses, seconds, materials.last_batch)
+            parameters = self._evaluation.weights_after(epoch)
             self._evaluation.after(Epoch(epoch, train_loss=self._weighted_loss / self.seen))
             if self._keeper:
-                self._keeper.after_epoch(self.record, epoch, self._parameters)
+                self._keeper.after_epoch(self.record, epoch, parameters)
             self._progress(self)
             self.seen, self._weighted_loss = 0, 0.0
+        self.record.subnormal_weights = count_subnormal(parameters)
         data = materials.experiment.data
         if isinstance(data, LinearRegression) and len(materials.model.layers) == 1:
-            self.record.weight_error, self.record.bias_error = line_errors(data, self._parameters())
+            self.record.weight_error, self.record.bias_error = line_errors(data, parameters)
 
     def _train_epoch(self, epoch: int) -> None:
         """Train what is left of an epoch's full batches; a window ends where the ladder wants to look."""
@@ -254,11 +256,12 @@ class CellRun:
         """Audit, read the peak memory, sum up, walk the ladder, cross-check, and end the run."""
         self._windows.end()
         shown = audit(self._conversation, self.cell.materials, self._windows)
-        self._describe()  # again: some settings can be read back only after the work
+        # Again: some settings can be read back only after the work.
+        read_back(self._conversation, self._windows, self.record)
         if _has_files(self._cache):
             self.record.compiler_cache = "warm" if self._compiled_before else "cold"
         self.record.peak_memory_bytes = self._conversation.ask("bookkeeping", "memory").values["peak"]
-        self._sum_up()
+        sum_up(self.record, self._windows, self._evaluation)
         self.record.losses = np.concatenate(self._losses)
         with self._conversation.clock.within("ladder"):
             rungs = self._walk(shown)
@@ -300,7 +303,7 @@ class CellRun:
             self._alive = False
             clock.switch("bookkeeping")
             self.record.wall_seconds = self._life
-            self._keep_phases()
+            keep_phases(self.record, clock.seconds)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -342,28 +345,11 @@ class CellRun:
         job = materials.job(cell.mode, cell.precision, cell.stock)
         load(ask, cell.backend.candidates(cell.device), job, materials.parameters)
 
-    def _describe(self) -> None:
-        """Keep the versions and settings that are in force."""
-        answer = self._conversation.ask("bookkeeping", "describe").values
-        settings = answer["settings"]
-        self.record.threads = settings.get("threads")
-        self.record.precision = settings.get("precision")
-        parts = settings.get("compiled")
-        self.record.compiled = None if parts is None else ", ".join(parts)
-        self.record.peak_device_memory_bytes = settings.pop("peak_memory_bytes", None)
-        # What the worker says of itself, and what its threads were found to do.
-        affinity = answer["affinity"] and sorted({*answer["affinity"], *self._windows.allowed})
-        self.record.settings = {**settings, "affinity": affinity, "bound_threads": self._windows.bound_threads}
-        self.record.framework = " ".join(f"{name} {version}" for name, version in settings["versions"].items())
-
     def _keep(self, losses: NDArray[np.float32], seconds: float, batch_size: int) -> None:
         """Keep the losses of one window of training."""
         step = self._steps_done + 1
         self._losses.append(losses)
-        finite = np.isfinite(losses)
-        if not finite.all():
-            first = int(np.argmin(finite))
-            raise WorkerError("diverged", f"the training loss is {losses[first]} at step {step + first}")
+        need_finite_losses(losses, step)
         self.seen += len(losses) * batch_size
         self.speed = len(losses) * batch_size / seconds
         if self._steps_done == 1:
@@ -372,9 +358,6 @@ class CellRun:
             self._evidence["trained_logits"] = self._judged_outputs()
         self._weighted_loss += float(losses.sum(dtype=np.float64)) * batch_size
         self._progress(self)
-
-    def _parameters(self) -> Parameters:
-        return self._conversation.parameters("bookkeeping")
 
     def _keep_models(self) -> None:
         if self._keeper:
@@ -386,29 +369,6 @@ class CellRun:
     def _judged_outputs(self) -> NDArray[np.float32]:
         (outputs,) = self._conversation.ask("ladder", "predict", name="judged").arrays
         return outputs
-
-    def _sum_up(self) -> None:
-        """Find the steady part of the timed windows, and take the throughput from it."""
-        record = self.record
-        series = [window for window in record.window_rows if window.kind in ("warm-up", "timed")]
-        timed = [window for window in series if window.kind == "timed"]
-        if timed:
-            begin = steady_from([window.seconds / window.steps for window in series])
-            for window in series[begin:]:
-                window.kept = window.kind == "timed"
-            kept = [window for window in timed if window.kept]
-            record.train_samples_per_second = float(np.median([window.samples / window.seconds for window in kept]))
-            record.gflops = record.train_samples_per_second / (record.batch_size or 1) * (record.step_flops or 0) / 1e9
-            record.cpu_per_wall = self._windows.cpu_per_wall
-        record.predict_samples_per_second = self._evaluation.samples_per_second
-
-    def _keep_phases(self) -> None:
-        """Write the seconds of each phase into its column; timed windows before the steady part were warm-up."""
-        seconds = self._conversation.clock.seconds
-        rejected = sum(row.seconds for row in self.record.window_rows if row.kind == "timed" and not row.kept)
-        for phase, value in seconds.items():
-            shift = {"timed": -rejected, "warm_up": rejected}.get(phase, 0.0)
-            setattr(self.record, f"{phase}_seconds", value + shift)
 
     def _walk(self, shown: Audit) -> list[Rung]:
         """Compare what the run showed with the judgement, audit it, and keep the result in the record."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.contract import Loss, Parameters
+from backends.contract import SMALLEST_NORMAL, Loss, Parameters
 from benchmarks.spec.data import LinearRegression
 from results.record import Epoch
 
@@ -46,6 +46,12 @@ def is_better(row: Epoch, than: Epoch) -> bool:
     if row.validation_accuracy is None or than.validation_accuracy is None:
         return (row.validation_loss or 0.0) < (than.validation_loss or 0.0)
     return row.validation_accuracy > than.validation_accuracy
+
+
+def count_subnormal(parameters: Parameters) -> int:
+    """How many weights are not 0, but smaller than float32's smallest normal number."""
+    weights = [values for values in parameters.values() if values.dtype == np.float32]
+    return sum(int(((values != 0) & (np.abs(values) < SMALLEST_NORMAL)).sum()) for values in weights)
 
 
 def line_errors(line: LinearRegression, parameters: Parameters) -> tuple[float, float]:

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
 
-import numpy as np
-from numpy.typing import NDArray
-
+from benchmarks.cell.divergence import need_finite
 from benchmarks.machine.affinity import allowed, bind_busiest, release, thread_seconds
 from benchmarks.worker.conversation import Conversation
 from benchmarks.worker.process import WorkerError
@@ -26,6 +24,8 @@ LONGEST_CALL = 50
 
 AIMED_WINDOW = 0.07
 """Seconds; both ends are a message of the worker, whose way varies by some 0.1 ms, a seven-hundredth of it."""
+
+WHEN = "in a timed window after the last epoch"
 
 SLOW = 2.0
 """Calls that take more than so many times what a window needs are made shorter."""
@@ -124,7 +124,7 @@ class TimedWindows:
         losses, seconds = self._conversation.train_timed(turn, start, self.call_steps, lead_in, self.calls)
         self._cpu_seconds += self._conversation.worker.cpu_seconds() - before
         self._wall_seconds += sum(seconds)
-        _check_finite(losses)
+        need_finite(losses, "the training loss", WHEN)
         self.seconds.append(seconds[-1])
 
     def end(self) -> None:
@@ -169,7 +169,7 @@ class TimedWindows:
 
     def _train(self, kind: WindowKind, calls: int) -> float:
         losses, seconds = self._conversation.train("warm_up", kind, 0, 0, self.call_steps, calls)
-        _check_finite(losses)
+        need_finite(losses, "the training loss", WHEN)
         return seconds
 
     def _check_doubling(self, seconds: float) -> None:
@@ -197,8 +197,3 @@ class TimedWindows:
         raise WorkerError(
             "failed", f"the row contradicts itself: after synchronize, {busy:.1f} processors are still busy"
         )
-
-
-def _check_finite(losses: NDArray[np.float32]) -> None:
-    if not np.isfinite(losses).all():
-        raise WorkerError("diverged", "a training loss in a timed window, after the last epoch, is not finite")

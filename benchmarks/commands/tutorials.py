@@ -27,8 +27,9 @@ PAGE = "tutorials.md"
 MODES = ("eager", "graph", "jit")
 """How the tutorials run PyTorch, MindSpore and JAX."""
 
-JUDGE_BUDGET = 100.0
-"""Seconds that the reference may train for each tutorial: more than in a bench, which only wants to know enough."""
+JUDGE_BUDGET = 200.0
+"""Seconds of processor time that the reference may train for each tutorial: more than in a bench, which only wants to
+know enough."""
 
 LOG_EVERY = 100
 """Batches between two lines of progress, as in the tutorials."""
@@ -226,6 +227,7 @@ class Course:
 
         from benchmarks.cell.materials import Start, draw_parameters
         from results.proof.judge import moved
+        from results.record import judged_text
         from results.store import Store
 
         run = runs.sort_values("train_seconds").iloc[0]
@@ -233,7 +235,7 @@ class Course:
         if judged == steps:
             (rung,) = (rung for rung in run["ladder"] if rung["name"] == "test accuracy")
             allowed = f", accuracy within {rung['tolerance']:.1%}" if rung["tolerance"] else ""
-            return f"all {steps:,} steps{allowed}"
+            return f"{judged_text(judged, steps)}{allowed}"
         experiment = experiments.load(experiments.find(run["experiment"]))
         drawn = draw_parameters(experiment)
         told = []
@@ -243,7 +245,7 @@ class Course:
             store = Store(self.results)
             told.append(in_words(final_accuracy, store.runs().iloc[-1], store.epochs()))
         again = "; ".join(told)
-        return f"{judged:,} of {steps:,} steps; {run['backend']} itself from {MOVED}: {again}"
+        return f"{judged_text(judged, steps)}; {run['backend']} itself from {MOVED}: {again}"
 
 
 def _table(chosen: dict[Tutorial, str], runs: pd.DataFrame, epochs: pd.DataFrame, chaos: dict[str, str]) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from results.baseline import BASELINE
 
-JUDGE_BUDGET = 12.0
-"""Seconds that the float64 reference and its copies may train for one experiment, unless the options say otherwise."""
+JUDGE_BUDGET = 24.0
+"""Seconds of processor time that the float64 reference and its copies may train for one experiment, unless the options
+say otherwise: 12 s where two processors are idle."""
 
 LEAST_ROUNDS = 3
 """Rounds at least, however small the budget is: fewer give no interval to speak of."""

@@ -45,8 +45,11 @@ class Continuation:
 
 
 def continue_from(case: Case, audit: Audit, budget: float) -> Continuation:
-    """Train on from the worker's parameters: to the second snapshot, and on for as long as ``budget`` seconds last."""
-    begin = time.perf_counter()
+    """Train on from the worker's parameters: to the second snapshot, and on while ``budget`` lasts.
+
+    That is in seconds of processor time, as for the judge.
+    """
+    begin = time.process_time()
     runs = [_Run(case, audit, audit.parameters[0], audit.parameters[1], np.float64, 0.0)]
     generator = np.random.default_rng(0)
     for rounding in case.copies:
@@ -56,13 +59,16 @@ def continue_from(case: Case, audit: Audit, budget: float) -> Continuation:
     with threadpool_limits(1), ThreadPoolExecutor(len(runs)) as pool:
         least = sorted(audit.parameters)[2]
         for step in range(1, len(audit.batches)):
-            if step >= least and time.perf_counter() - begin > budget:
+            if step >= least and time.process_time() - begin > budget:
                 break
             list(pool.map(_Run.step, runs))
             if step + 1 in audit.parameters:
                 snapshots = [run.training.parameters for run in runs]
-                parameters[step + 1] = {name: expect([values[name] for values in snapshots]) for name in snapshots[0]}
-    losses = expect_curve(np.array([run.losses for run in runs]).T)
+                parameters[step + 1] = {
+                    name: expect([values[name] for values in snapshots], case.flushed(step + 1))
+                    for name in snapshots[0]
+                }
+    losses = expect_curve(np.array([run.losses for run in runs]).T, case.flushed(np.arange(len(runs[0].losses))))
     # A late loss is small, but it is the difference of outputs that are not: one rounding of these is honest.
     largest = float(np.max(np.abs(runs[0].training.logits(case.features[audit.batches[0]]))))
     return Continuation(Expectation(losses.values, losses.tolerance + MULTIPLE * ROUNDING * largest), parameters)

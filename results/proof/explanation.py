@@ -7,6 +7,7 @@ from typing import Any
 
 from results.proof.ladder import Rung
 from results.proof.parting import sentence
+from results.record import judged_text
 
 
 def explained(run: Any) -> Iterator[str]:
@@ -15,8 +16,8 @@ def explained(run: Any) -> Iterator[str]:
     if not run["ladder"]:
         yield f"no rung was walked; the run is {run['status']}: {run['reason']}"
         return
-    steps = int(run["epochs"] * run["steps_per_epoch"])
-    yield f"judged by the float64 reference for {int(run['judged_steps']):,} of {steps:,} steps"
+    steps = judged_text(run["judged_steps"], run["epochs"] * run["steps_per_epoch"])
+    yield f"judged by the float64 reference for {steps}"
     for rung in run["ladder"]:
         yield f"- {Rung(**rung)}"
     yield f"its curve {sentence(run['parting'])}" if run["parting"] else "its curve stays with the reference's"

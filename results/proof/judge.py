@@ -7,7 +7,8 @@ that are as close as that. Their distance from float64 is what float32 rounding 
 its own chaos. To repeat a computation with other rounding directions is Kahan's advice for finding out how much
 rounding matters ("How futile are mindless assessments of roundoff in floating-point computation?", 2006); a bias of
 one rounding stands for what the exponentials and sums of real libraries do. A contestant may be off by ``MULTIPLE``
-times the largest distance, one rounding of the quantity itself included. TorchBench judges in the same way, by a
+times the largest distance, one rounding of the quantity itself included, and what making subnormal numbers 0 can do
+(``flushed``). TorchBench judges in the same way, by a
 multiple of the float32 baseline's own error against float64; here it is done for whole training runs.
 """
 
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from backends import contract
+from backends.contract import SMALLEST_NORMAL
 from backends.float64.training import Training
 
 MULTIPLE = 5.0
@@ -97,6 +99,16 @@ class Case:
     judged_labels: NDArray[Any]
     precision: contract.Precision
 
+    def flushed(self, steps: NDArray[Any] | int) -> Any:
+        """How far a number may be off after so many steps because subnormal ones were made 0.
+
+        Many processors, libraries and compilers do so, others do not; both are float32. A result that is flushed is off
+        by less than the smallest normal number; to a number 2**23 times as large that is one rounding. But a weight of
+        that size has it in every step anew, so that it may be stuck where another one decays: once in the weight, and
+        ``learning_rate`` times in what it is moved by, where it lives on for 1 / (1 - momentum) steps.
+        """
+        return SMALLEST_NORMAL * (1 + steps * (1 + self.sgd.learning_rate / (1 - self.sgd.momentum)))
+
     @property
     def copies(self) -> tuple[float, ...]:
         """Relative errors that the float32 copies put on every layer's output and every gradient."""
@@ -104,8 +116,11 @@ class Case:
 
 
 def judge(case: Case, budget: float) -> Judgement:
-    """Train the reference and its copies, for all steps of the case or as many as fit into ``budget`` seconds."""
-    begin = time.perf_counter()
+    """Train the reference and its copies, for all steps of the case or as many as fit into ``budget`` seconds.
+
+    These are of the processor time of this process, which is the same on a busy machine; BLAS's threads are in it.
+    """
+    begin, own_begin = time.perf_counter(), time.process_time()
     runs = [Training(case.model, case.loss, case.sgd, case.initial)]
     generator = np.random.default_rng(0)
     for rounding in case.copies:
@@ -113,25 +128,29 @@ def judge(case: Case, budget: float) -> Judgement:
     # One thread for each run, rather than several for each matrix product, is the faster way to share the cores.
     with threadpool_limits(1), ThreadPoolExecutor(len(runs)) as pool:
         logits = list(pool.map(lambda run: run.logits(case.judged_features), runs))
+        own_trains = time.process_time()
         train = functools.partial(_train, case)
         losses = list(pool.map(train, runs, repeat(range(1))))
         first_step = [dict(run.parameters) for run in runs]
         estimate = range(1, min(case.steps, STEPS_TO_ESTIMATE))
         losses = [a + b for a, b in zip(losses, pool.map(train, runs, repeat(estimate)), strict=True)]
-        steps = min(case.steps, _affordable(time.perf_counter() - begin, budget))
+        left = budget - 2 * (own_trains - own_begin)  # the outputs after training take as long as those before
+        steps = min(case.steps, _affordable(time.process_time() - own_trains, left))
         rest = range(estimate.stop, steps)
         losses = [a + b for a, b in zip(losses, pool.map(train, runs, repeat(rest)), strict=True)]
         trained = list(pool.map(lambda run: run.logits(case.judged_features), runs))
-    trained_logits = expect(trained)
+    trained_logits = expect(trained, case.flushed(steps))
     decisions = None
     if case.loss == "cross-entropy":
         decisions = _decisions(trained_logits, case.judged_labels)
     return Judgement(
         steps=steps,
         initial=case.initial,
-        logits=expect(logits),
-        first_step={name: expect([parameters[name] for parameters in first_step]) for name in case.initial},
-        losses=expect_curve(np.array(losses).T),
+        logits=expect(logits, case.flushed(0)),
+        first_step={
+            name: expect([parameters[name] for parameters in first_step], case.flushed(1)) for name in case.initial
+        },
+        losses=expect_curve(np.array(losses).T, case.flushed(np.arange(steps))),
         trained_logits=trained_logits,
         decisions=decisions,
         seconds=time.perf_counter() - begin,
@@ -152,23 +171,23 @@ def moved(parameters: contract.Parameters, generator: np.random.Generator) -> co
 
 def _affordable(seconds: float, budget: float) -> int:
     """The number of steps that fit into the budget, given what the first ones took."""
-    steps = max(STEPS_TO_ESTIMATE, int(budget / seconds * STEPS_TO_ESTIMATE))
+    steps = max(STEPS_TO_ESTIMATE, int(budget / max(seconds, 1e-9) * STEPS_TO_ESTIMATE))
     return steps if steps < LONG else steps // LONG * LONG
 
 
-def expect(values: list[Array]) -> Expectation:
+def expect(values: list[Array], flushed: float) -> Expectation:
     """Take the first as right, and one tolerance for all numbers from the largest distance of any of the others."""
     right = values[0]
     distance = max(float(np.max(np.abs(copy - right))) for copy in values[1:])
     largest = float(np.max(np.abs(right)))
-    return Expectation(right, np.array(MULTIPLE * (distance + ROUNDING * largest)))
+    return Expectation(right, np.array(MULTIPLE * (distance + ROUNDING * largest + flushed)))
 
 
-def expect_curve(values: Array) -> Expectation:
+def expect_curve(values: Array, flushed: Array) -> Expectation:
     """The same for ``[steps, runs]``, step by step: what was possible at one step stays possible after it."""
     right = values[:, 0]
     distance = np.abs(values[:, 1:] - right[:, None]).max(axis=1)
-    envelope = np.maximum.accumulate(distance + ROUNDING * np.abs(right))
+    envelope = np.maximum.accumulate(distance + ROUNDING * np.abs(right) + flushed)
     return Expectation(right, MULTIPLE * envelope)
 
 

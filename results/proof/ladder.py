@@ -65,7 +65,7 @@ def after_the_last_epoch(audit: Audit, continuation: Continuation) -> Rung:
     for steps, expected in continuation.parameters.items():
         for parameter, values in expected.items():
             rung = _compare(name, audit.parameters[steps][parameter], values, "")
-            rungs.append(Rung(name, rung.figure, rung.tolerance, f"first left at {_layer(parameter)}, step {steps}"))
+            rungs.append(Rung(name, rung.figure, rung.tolerance, f"first left at {layer_of(parameter)}, step {steps}"))
     return _first_to_leave(rungs)
 
 
@@ -78,10 +78,12 @@ def _weights(evidence: Evidence, judgement: Judgement) -> Rung:
     for parameter, given in judgement.initial.items():
         returned = evidence.initial[parameter]
         if returned.shape != given.shape or returned.dtype != given.dtype:
-            return Rung(name, np.inf, 0, f"{_layer(parameter)} is {returned.dtype} {returned.shape}, not {given.shape}")
+            return Rung(
+                name, np.inf, 0, f"{layer_of(parameter)} is {returned.dtype} {returned.shape}, not {given.shape}"
+            )
         count = int((returned.view(np.uint32) != given.view(np.uint32)).sum())
         different += count
-        where = where or (f"first left at {_layer(parameter)}" if count else "")
+        where = where or (f"first left at {layer_of(parameter)}" if count else "")
     return Rung(name, different, 0, where)
 
 
@@ -100,9 +102,9 @@ def _first_step(evidence: Evidence, judgement: Judgement) -> Rung:
     for parameter, expected in judgement.first_step.items():
         values = evidence.first_step.get(parameter)
         if values is None or values.shape != expected.values.shape:
-            return Rung("weights after one step", np.inf, 0, f"{_layer(parameter)} is missing or has another shape")
+            return Rung("weights after one step", np.inf, 0, f"{layer_of(parameter)} is missing or has another shape")
         rung = _compare("weights after one step", values, expected, "")
-        rungs.append(Rung(rung.name, rung.figure, rung.tolerance, f"first left at {_layer(parameter)}"))
+        rungs.append(Rung(rung.name, rung.figure, rung.tolerance, f"first left at {layer_of(parameter)}"))
     return _first_to_leave(rungs)
 
 
@@ -146,7 +148,7 @@ def _compare(name: str, values: NDArray[np.float32], expected: Expectation, unit
     return Rung(name, float(distance.flat[worst]), float(tolerance.flat[worst]), where)
 
 
-def _layer(parameter: str) -> str:
+def layer_of(parameter: str) -> str:
     """Turn "2.weight" into words."""
     index, kind = parameter.split(".")
     return f"the {kind} of layers[{index}]"

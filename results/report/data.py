@@ -18,6 +18,7 @@ from results.report.charts import CHARTS, ROW_HEIGHT, Chart, panels_of, specific
 from results.report.panels import Results
 from results.report.rows import chart_tables
 from results.statistics import GROUP, Ratio, compare_all
+from results.tables import judged
 
 DIGITS = 5
 """Significant digits of numbers in a chart."""
@@ -121,6 +122,7 @@ def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
     run: Any
     for run in runs[[*CELL, "status", "equal_work", "failed_rung"]].itertuples(index=False):
         of_cell.setdefault((run.panel, run.cell), []).append(run)
+    steps = judged(runs, CELL)
     return [
         {
             **{name: str(run[name]) for name in TEXT_COLUMNS},
@@ -128,7 +130,7 @@ def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
             **figures.get((run["panel"], run["cell"]), {}),
             "panel": run["panel"],
             "cell": run["cell"],
-            "work": _work(of_cell[run["panel"], run["cell"]]),
+            "work": _work(of_cell[run["panel"], run["cell"]], steps.get((run["panel"], run["cell"]), "")),
             "status": _statuses(of_cell[run["panel"], run["cell"]]),
         }
         for run in runs.drop_duplicates(CELL)[[*CELL, *TEXT_COLUMNS]].to_dict("records")
@@ -182,12 +184,12 @@ def _statuses(runs: list[Any]) -> str:
     return ", ".join(f"{number} {status}" for status, number in counts.most_common())
 
 
-def _work(runs: list[Any]) -> str:
+def _work(runs: list[Any], steps: str) -> str:
     """The badge of the ladder: what did other work even once is not equal, whatever its other runs did."""
     other = [run.failed_rung for run in runs if run.equal_work is False]
     if other:
         return f"no: {other[0] or 'cross-checks'}"
-    return "yes" if any(run.equal_work is True for run in runs) else "not proved"
+    return f"yes{_on(steps)}" if any(run.equal_work is True for run in runs) else "not proved"
 
 
 def _ratios(results: Results, baseline: tuple[str, str]) -> dict[int, dict[str, dict[str, Any]]]:
@@ -196,17 +198,23 @@ def _ratios(results: Results, baseline: tuple[str, str]) -> dict[int, dict[str, 
     compared = compared.merge(results.runs[["panel", *GROUP]].drop_duplicates(), on=GROUP)
     found: dict[int, dict[str, dict[str, Any]]] = {}
     default = " ".join(baseline)
+    steps = judged(results.runs, "panel")
     row: Any
     for row in compared.itertuples():
         against, cell = f"{row.baseline_backend} {row.baseline_mode}", f"{row.backend} {row.mode}"
-        entry = _ratio_entry(cell, against, Ratio(row.ratio, row.low, row.high), row.note)
+        entry = _ratio_entry(cell, against, Ratio(row.ratio, row.low, row.high), row.note, steps.get(row.panel, ""))
         found.setdefault(row.panel, {}).setdefault(against, {})[cell] = entry
     return {
         panel: {name: by[name] for name in sorted(by, key=lambda name: name != default)} for panel, by in found.items()
     }
 
 
-def _ratio_entry(cell: str, against: str, ratio: Ratio, note: str) -> dict[str, Any]:
+def _on(steps: str) -> str:
+    """What stands after what is said of work: on how many steps it was proved, if that is known."""
+    return f" on {steps}" if steps else ""
+
+
+def _ratio_entry(cell: str, against: str, ratio: Ratio, note: str, steps: str) -> dict[str, Any]:
     interval = "" if math.isnan(ratio.low) else f" ({_times(ratio.low)} to {_times(ratio.high)})"
     sure = not math.isnan(ratio.low) and not ratio.low <= 1 <= ratio.high
     sentence = ""
@@ -217,7 +225,7 @@ def _ratio_entry(cell: str, against: str, ratio: Ratio, note: str) -> dict[str, 
         else:
             known = f"{_times(ratio.value)}x{interval or ', one round'}"
             sentence = f"Nobody can tell whether {cell} or {against} trains faster: {known}"
-        sentence += f"; same losses within rounding{settings}."
+        sentence += f"; same losses within rounding{_on(steps)}{settings}."
     text = f"{_times(ratio.value)}x{interval}"
     return {"ratio": _finite(ratio.value), "text": text, "sentence": sentence, "sure": sure}
 
@@ -226,6 +234,7 @@ def _bests(results: Results) -> dict[int, dict[str, list[dict[str, Any]]]]:
     """By panel and backend of the baseline: sentences about the other backends, each at its best."""
     found = best_all(results.runs, results.windows).merge(results.runs[["panel", *GROUP]].drop_duplicates(), on=GROUP)
     sentences: dict[int, dict[str, list[dict[str, Any]]]] = {}
+    steps = judged(results.runs, "panel")
     row: Any
     for row in found.itertuples():
         entry = _ratio_entry(
@@ -233,6 +242,7 @@ def _bests(results: Results) -> dict[int, dict[str, list[dict[str, Any]]]]:
             f"{row.baseline_backend} at its best ({row.baseline_mode})",
             Ratio(row.ratio, row.low, row.high),
             "",
+            steps.get(row.panel, ""),
         )
         told = {"sentence": entry["sentence"], "sure": entry["sure"]}
         sentences.setdefault(row.panel, {}).setdefault(row.baseline_backend, []).append(told)

@@ -61,6 +61,26 @@ def missing(runs: pd.DataFrame) -> list[str]:
     return found
 
 
+def subnormal(runs: pd.DataFrame) -> list[str]:
+    """A sentence for each comparison that ends with subnormal weights: who makes 0 of them, and who keeps them."""
+    found = []
+    for _, own in runs.groupby("panel"):
+        most = own["subnormal_weights"].astype(float).max()
+        if most > 0:
+            flushing = own["settings"].map(lambda settings: settings.get("flushes_subnormals"))
+            told = [
+                f"{', '.join(dict.fromkeys(own['cell'][flushing.eq(value)]))} {does}"
+                for value, does in ((True, "made 0 of such numbers"), (False, "kept them"))
+                if flushing.eq(value).any()
+            ]
+            found.append(
+                f"{label(own.iloc[0])}: after the last epoch, up to {most:,.0f} of {own['parameters'].max():,} weights "
+                f"are subnormal, which is not 0 but smaller than float32's smallest normal number, 1.2e-38. "
+                f"{'; '.join([*told, 'both are float32, and count as the same work'])}."
+            )
+    return found
+
+
 def facts(runs: pd.DataFrame) -> list[Table]:
     """Machine, versions, settings, sessions and hashes."""
     machines = {json.dumps(machine, sort_keys=True): machine for machine in runs["machine"]}

@@ -21,7 +21,7 @@ from results.advice import advice
 from results.baseline import BASELINE
 from results.errors import StoreError
 from results.report.data import page_data
-from results.report.facts import experiments, facts, missing, problems
+from results.report.facts import experiments, facts, missing, problems, subnormal
 from results.report.panels import Results
 from results.scaling import scaling_texts
 from results.tables import exclusions, write_text
@@ -48,6 +48,7 @@ def render(results: Results, baseline: tuple[str, str] = BASELINE) -> str:
         f"{_count(len(sessions), 'session')}: {', '.join(sessions[:5])}; {runs['machine'].iloc[0].get('cpu', '')}",
         advice=advice(runs),
         scaling=scaling_texts(runs),
+        subnormal=subnormal(runs),
         metrics=[*metrics.METRICS, metrics.PAID_BACK],
         problems=list(problems(bad.head(MOST_PROBLEMS), results.folder)),
         missing=missing(runs),

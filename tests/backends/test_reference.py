@@ -78,4 +78,5 @@ def test_description_is_json_and_says_what_was_in_force() -> None:
     assert description["precision"] == "float64"
     assert description["threads"] is None
     assert description["device"]
+    assert description["flushes_subnormals"] is False
     assert list(itertools.chain(Reference.modes, Reference.devices)) == ["numpy", "cpu"]

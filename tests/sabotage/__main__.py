@@ -26,7 +26,7 @@ from benchmarks.cell.materials import prepare_data
 from benchmarks.errors import DataError
 from benchmarks.spec import experiment as experiments
 from tests.sabotage.runner import Job, caught_by, run_jobs, run_saboteurs
-from tests.sabotage.saboteurs import MINT, SABOTEURS
+from tests.sabotage.saboteurs import MINT, SABOTEURS, VANISHING
 
 FRAMEWORKS = ("pytorch", "jax", "mindspore")
 MORE: dict[str, dict[str, Any]] = {
@@ -36,7 +36,8 @@ MORE: dict[str, dict[str, Any]] = {
 """Experiments beside the default ones, as far as the reference can follow them; their data has to be there already."""
 
 JUDGE_BUDGET = 60.0
-"""Seconds for the reference of each run: more than in a bench, so that it judges as far as it would anywhere."""
+"""Seconds of processor time for the reference of each run: more than in a bench, so that it judges as far as it would
+anywhere."""
 
 
 def main() -> int:
@@ -51,7 +52,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lockstep-sabotage-") as folder:
         rows = run_saboteurs([*SABOTEURS, MINT], Path(folder) / "saboteurs", {MINT.name: pythons["mindspore"]})
         caught = print_saboteurs(rows, console)
-        chosen = arguments.experiments or usable_experiments(interpreters, console)
+        chosen = arguments.experiments or [*usable_experiments(interpreters, console), VANISHING]
         good = run_good(chosen, arguments.seeds, pythons, Path(folder) / "good", console)
     good = pd.concat([good, rows[rows["backend"] == "reference"]])
     alarms = print_good(good, console)
@@ -90,7 +91,7 @@ def run_good(
     jobs = [
         Job(
             FRAMEWORKS,
-            folder / f"{name}-{seed}",
+            folder / f"{Path(name).stem}-{seed}",
             name,
             0,
             pythons,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ from benchmarks.machine.processors import physical_cores
 from benchmarks.session.options import JUDGE_BUDGET, Options
 from benchmarks.session.request import Selection
 from results.store import Store
-from tests.sabotage.saboteurs import Saboteur
+from tests.sabotage.saboteurs import EVERYTHING, VANISHING, Saboteur
 
-EXPERIMENT = str(Path(__file__).parent / "everything.toml")
 TOGETHER = 8
 """Saboteurs in one bench: its workers start at the same time."""
 
@@ -32,7 +32,7 @@ class Job:
 
     backends: Sequence[str]
     results: Path
-    experiment: str = EXPERIMENT
+    experiment: str = EVERYTHING
     turns: int = 0
     pythons: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -77,11 +77,12 @@ def run_saboteurs(
     """Run saboteurs, and the honest reference beside them; return their rows."""
     (folder / "backends").mkdir(parents=True, exist_ok=True)
     jobs: list[Job] = []
-    for timed in (True, False):
-        files = [str(item.write(folder / "backends")) for item in saboteurs if item.needs_timing == timed]
+    for experiment, timed in product((EVERYTHING, VANISHING), (True, False)):
+        alike = [item for item in saboteurs if (item.experiment, item.needs_timing) == (experiment, timed)]
+        files = [str(item.write(folder / "backends")) for item in alike]
         for begin in range(0, len(files), TOGETHER):
             together = [*files[begin : begin + TOGETHER], *([] if begin else ["reference"])]
-            jobs.append(Job(together, folder / f"{len(jobs)}", turns=int(timed), pythons=pythons or {}))
+            jobs.append(Job(together, folder / f"{len(jobs)}", experiment, int(timed), pythons or {}))
     return pd.concat(run_jobs(jobs), ignore_index=True)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 
 from benchmarks.cell import kept_models
 from benchmarks.cell.kept_models import KeptModel, find_model, load_model, model_file, save_model, sha256
@@ -46,6 +46,36 @@ def test_a_model_comes_back_to_the_bit(name: str, tmp_path: Path) -> None:
     for key, values in model.parameters.items():
         np.testing.assert_array_equal(back.parameters[key], values)
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["a.safetensors"], "nothing else is left"
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        np.asfortranarray,
+        lambda values: np.ascontiguousarray(values.T).T,
+        lambda values: np.ascontiguousarray(values[::-1])[::-1],
+        lambda values: np.repeat(values, 2, axis=0)[::2],
+        lambda values: values.astype(">f4"),
+    ],
+    ids=["Fortran", "transposed view", "reversed view", "view of every second", "big-endian"],
+)
+def test_a_model_comes_back_however_its_arrays_lie_in_memory(lie, tmp_path: Path) -> None:
+    model = make_model("digits-cnn")
+    lying = {name: lie(values) for name, values in model.parameters.items()}
+    save_model(replace(model, parameters=lying), tmp_path / "a.safetensors")
+    back = load_model(tmp_path / "a.safetensors")
+    for key, values in model.parameters.items():
+        np.testing.assert_array_equal(back.parameters[key], values)
+
+
+def test_a_model_counts_as_kept_only_if_it_can_be_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(parameters, metadata) -> bytes:
+        return save({name: values + 1 for name, values in parameters.items()}, metadata)
+
+    monkeypatch.setattr(kept_models, "save", wrong)
+    with pytest.raises(OSError, match="not those that were kept"):
+        save_model(make_model(), tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmarks.cell.scoring import is_better, line_errors, score
+from benchmarks.cell.scoring import count_subnormal, is_better, line_errors, score
 from benchmarks.spec.data import LinearRegression
 from results.record import Epoch
 
@@ -45,6 +45,11 @@ def test_the_better_epoch_has_the_higher_accuracy_or_without_one_the_lower_loss(
     small, large = (Epoch(1, validation_loss=loss) for loss in (0.1, 0.2))
     assert is_better(small, large)
     assert not is_better(large, small)
+
+
+def test_subnormal_weights_are_counted_and_zeros_are_not() -> None:
+    weights = np.array([0.0, 1.0, 2.0**-126, 2.0**-127, -1e-45], np.float32)
+    assert count_subnormal({"0.weight": weights, "0.bias": weights[:1]}) == 2
 
 
 def test_errors_of_a_learned_line_are_distances_from_the_true_one() -> None:

@@ -130,7 +130,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(windows: Windows, tmp_path: Path
     timed, _, _ = windows("time.sleep(0.03)")
     timed.warm_up()
     (tmp_path / "breaks").write_text(str(call))
-    with pytest.raises(WorkerError, match="not finite") as error:
+    with pytest.raises(WorkerError, match="the training loss is nan in a timed window after the last epoch") as error:
         timed.take(1)
     assert error.value.status == "diverged"
 

@@ -128,6 +128,18 @@ def test_the_best_and_the_last_weights_are_kept_when_asked_for(results: Path) ->
         assert load_model(results / kept["file"]).epoch == kept["epoch"]
 
 
+def test_a_backend_may_give_its_weights_as_they_lie_in_its_own_layout(results: Path, write_backend) -> None:
+    transposed = """
+    def parameters(self):
+        return {name: np.ascontiguousarray(values.T).T for name, values in super().parameters().items()}
+    """
+    options = Options(1, peaks=False, turns=0, keep_models=True)
+    assert run(results, ["reference", str(write_backend("transposed", transposed))], options=options) == OK
+    files = [results / models["last"]["file"] for models in rows(results)["models"]]
+    ours, theirs = (load_model(file).parameters for file in files)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_no_model_is_kept_unless_asked_for_or_of_a_run_that_failed(results: Path, write_backend) -> None:
     failing = write_backend("failing", "def predict(self, data):\n    return np.zeros((3, 3), np.float32)")
     run(results, ["reference"])
@@ -181,6 +193,43 @@ def test_a_curve_that_parts_within_what_is_allowed_is_told_in_the_row(results: P
     assert table["parting"]["reference"] == {}
     assert table["parting"]["off"]["step"] == 21
     assert "decision" not in table["parting"]["off"], "no decision of the model did it"
+
+
+def test_a_model_that_is_not_finite_has_diverged_though_its_losses_are(results: Path, write_backend) -> None:
+    """As with a ReLU that makes 0 of not-a-number: the losses and the outputs may look as if all were well."""
+    hidden = """
+    def parameters(self):
+        parameters = super().parameters()
+        if self.training.velocities:
+            parameters["3.weight"][4, 7] = VALUE
+        return parameters
+    """
+    backends = {
+        "hides_nan": hidden.replace("VALUE", "np.nan"),
+        "hides_inf": hidden.replace("VALUE", "-np.inf"),
+        "predicts_nan": """
+        def predict(self, data):
+            outputs = super().predict(data)
+            return np.where(self.training.velocities and data.labels[0] == data.labels, np.nan, outputs.T).T
+        """,
+        "later": """
+        looks = 0
+        def parameters(self):
+            self.looks += 1
+            parameters = super().parameters()
+            return {name: values * np.nan if self.looks > 5 else values for name, values in parameters.items()}
+        """,
+    }
+    paths = [str(write_backend(name, body)) for name, body in backends.items()]
+    options = Options(1, peaks=False, turns=0, judge_budget=1)
+    assert run(results, paths, options=options, overrides={"epochs": 2}) == SOME_FAILED
+    assert dict(rows(results)["reason"]) == {
+        "hides_nan": "the weight of layers[3] is nan after epoch 1, at step 41",
+        "hides_inf": "the weight of layers[3] is -inf after epoch 1, at step 41",
+        "predicts_nan": "an output for the validation set is nan after epoch 1, at step 41",
+        "later": "the weight of layers[1] is nan in the audit after the last epoch",
+    }
+    assert set(rows(results)["status"]) == {"diverged"}
 
 
 def test_progress_can_be_a_line_every_so_many_batches_and_every_epoch(results: Path) -> None:

@@ -174,6 +174,19 @@ def test_no_results_no_session_and_no_place_are_told_in_one_line(tmp_path: Path)
         write(report.read(store.folder), tmp_path / "missing" / "report.html")
 
 
+def test_the_page_says_who_makes_0_of_subnormal_weights(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    cells = {("jax", "jit"): (True, 0), ("jax", "scan"): (True, 0), ("pytorch", "eager"): (False, 900)}
+    for number, (cell, (flushes, count)) in enumerate(cells.items()):
+        own: dict[str, Any] = {"settings": {"flushes_subnormals": flushes}, "subnormal_weights": count}
+        store.append(make_run(number, "e", cell, 1, **own))
+        store.append(make_run(10 + number, "usual", cell, 1, **{**own, "subnormal_weights": 0}))
+    text = page_of(store).split("<h3>Subnormal numbers</h3>")[1].split("</ul>")[0]
+    assert "e on cpu, 3 threads, float32: after the last epoch, up to 900 of 1,000 weights are subnormal" in text
+    assert "jax jit, jax scan made 0 of such numbers; pytorch eager kept them; both are float32" in text
+    assert "usual" not in text
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1), number=st.floats(), status=st.sampled_from(["ok", "failed", "diverged"]))
 def test_whatever_a_run_holds_there_is_a_page(

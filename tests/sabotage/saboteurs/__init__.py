@@ -1,7 +1,7 @@
 """Backends that cheat or err, each a few lines on top of the float64 reference, by what is wrong with them."""
 
 from tests.sabotage.saboteurs import afterwards, forward, loss, outputs, steps, timing, update, weights
-from tests.sabotage.saboteurs.saboteur import Saboteur
+from tests.sabotage.saboteurs.saboteur import EVERYTHING, VANISHING, Saboteur
 from tests.sabotage.saboteurs.update import MINT
 
 SABOTEURS = (
@@ -16,4 +16,4 @@ SABOTEURS = (
 )
 """Those that need nothing but NumPy."""
 
-__all__ = ["MINT", "SABOTEURS", "Saboteur"]
+__all__ = ["EVERYTHING", "MINT", "SABOTEURS", "VANISHING", "Saboteur"]

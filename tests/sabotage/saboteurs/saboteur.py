@@ -6,6 +6,10 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+EVERYTHING = str(Path(__file__).parents[1] / "everything.toml")
+VANISHING = str(Path(__file__).parents[1] / "vanishing.toml")
+"""The experiments that saboteurs are run on."""
+
 WEIGHTS = "weights in = out"
 LOGITS = "logits"
 LOSS = "loss"
@@ -34,6 +38,7 @@ class Saboteur:
     """What the row's reason has to contain."""
     base: str = "reference.Reference"
     mode: str = "numpy"
+    experiment: str = EVERYTHING
 
     @property
     def needs_timing(self) -> bool:

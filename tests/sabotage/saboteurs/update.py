@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 
-from tests.sabotage.saboteurs.saboteur import CURVE, FIRST_STEP, Saboteur
+from tests.sabotage.saboteurs.saboteur import AFTERWARDS, CURVE, EVERYTHING, FIRST_STEP, VANISHING, Saboteur
 
 
-def update_rule(name: str, description: str, caught: str, lines: str) -> Saboteur:
+def update_rule(name: str, description: str, caught: str, lines: str, experiment: str = EVERYTHING) -> Saboteur:
     """A saboteur whose SGD step differs: ``lines`` go from parameter ``p`` and gradient ``g`` to ``p`` and ``v``."""
     top = (
         "def update(sgd, parameters, velocities, gradients):\n"
@@ -17,7 +17,7 @@ def update_rule(name: str, description: str, caught: str, lines: str) -> Saboteu
         "        parameters[name], velocities[name] = p, v\n"
         "training.update = update\n"
     )
-    return Saboteur(name, description, caught, top=top)
+    return Saboteur(name, description, caught, top=top, experiment=experiment)
 
 
 HONEST_DECAY = "g = g + sgd.weight_decay * p\n"
@@ -99,6 +99,13 @@ SABOTEURS = (
         + "    v = exact.astype(np.float16)\n"
         + "    v = np.where(abs(v) > abs(exact), np.nextafter(v, np.float16(0)), v).astype(np.float64)\n"
         + HONEST_STEP,
+    ),
+    update_rule(
+        "spares_small_weights",
+        "weights below 1e-36, where the tolerance has its floor, are left as they are",
+        AFTERWARDS,
+        HONEST_DECAY + "v = g\np = np.where(abs(p) < 1e-36, p, p - sgd.learning_rate * v)",
+        VANISHING,
     ),
     Saboteur(
         "half_batch_gradient",
