@@ -20,6 +20,8 @@ from typing import Any
 from filelock import FileLock
 from uv import find_uv_bin
 
+from backends.hosting import sources
+
 FOLDER = Path(__file__).parents[1]
 ENVIRONMENTS = FOLDER.parent / ".environments"
 _MODE = re.compile(r"[A-Za-z0-9._+-]{1,40}")
@@ -49,6 +51,7 @@ class BackendFile:
     devices: tuple[str, ...]
     header: dict[str, Any]
     hash: str
+    """Of the file, and of what it imports from beside it."""
     launcher: tuple[str, ...] = ()
     coordinator: str = ""
     forkable: bool = True
@@ -130,7 +133,10 @@ def read(path: Path) -> BackendFile:
     on_request = literals.get("modes_on_request", ())
     if not (isinstance(on_request, tuple) and set(on_request) < set(modes)):
         raise BackendFileError(f"backend {path}: 'modes_on_request' is a tuple of some of its modes, and not of all")
-    hash_ = hashlib.sha256(source.encode()).hexdigest()
+    try:
+        hash_ = sources.identity(path)
+    except OSError as error:
+        raise BackendFileError(f"backend {path}: {error.filename} beside it cannot be read: {error.strerror}") from None
     return BackendFile(path.stem, path, modes, devices, values, hash_, launcher, coordinator, forkable, on_request)
 
 

@@ -63,8 +63,8 @@ class Part:
     """Of the session that the machine makes of it; its runs are called after it."""
     request: Request
     """With one variant; backends that do not come with lockstep are in ``files``."""
-    files: dict[str, str]
-    """The text of every backend's file that does not come with lockstep, by the backend's name."""
+    files: dict[str, dict[str, bytes]]
+    """What every backend that does not come with lockstep is made of, by its name: files by their paths beside it."""
     earlier: Rows
     """The runs of the comparison that count so far, from all machines, as rows of the store."""
     windows: Rows
@@ -144,19 +144,22 @@ def _unpacked(part: Part) -> Request:
     """The request with the backends' files of this machine."""
     modes = []
     for backend, mode in part.request.modes:
-        text = part.files.get(backend.name)
-        here = environments.find(backend.name) if text is None else environments.read(_written(backend, text))
+        files = part.files.get(backend.name)
+        here = environments.find(backend.name) if files is None else environments.read(_written(backend, files))
         modes.append((here, mode))
     return replace(part.request, modes=modes)
 
 
-def _written(backend: BackendFile, text: str) -> Path:
+def _written(backend: BackendFile, files: dict[str, bytes]) -> Path:
     """A backend's file that has travelled: always at the same place, so that it has one environment."""
     folder = user_cache_path("lockstep") / "backends" / backend.hash[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-        file.write(text)
-    return Path(file.name).replace(folder / f"{backend.name}.py")
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(path)
+    return folder / f"{backend.name}.py"
 
 
 class _Relayed(TerminalProgress):

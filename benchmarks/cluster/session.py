@@ -20,7 +20,7 @@ from distributed import Event, KilledWorker, Queue
 from distributed.client import ClosedClientError
 from rich.console import Console
 
-from backends.hosting import environments
+from backends.hosting import environments, sources
 from benchmarks.cluster.ledger import Ledger
 from benchmarks.cluster.machines import RESOURCE, Machines, connected
 from benchmarks.cluster.part import Part, Row
@@ -151,7 +151,7 @@ class ClusterSession:
     def _part(self, comparison: _Comparison) -> Part:
         request = replace(self._request, variants=[comparison.variant])
         files = {
-            backend.name: backend.path.read_text()
+            backend.name: sources.own(backend.path)
             for backend, _ in request.modes
             if backend.path.parent != environments.FOLDER
         }
