@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.statistics import GROUP, ratio
+from results.statistics import GROUP, WITHOUT_INTERVAL, ratio
 
 _RATE = "train_samples_per_second"
 _CELL = [*(name for name in GROUP if name not in ("experiment_hash", "replicas")), "backend", "mode"]
@@ -63,8 +63,7 @@ def scaling_texts(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _written(row: dict[Hashable, Any], factor: float, form: str, unit: str) -> str:
     value, low, high = (f"{row[name] * factor:{form}}" for name in ("speed_up", "low", "high"))
-    interval = "one round has no interval" if np.isnan(row["low"]) else f"{low} to {high}"
-    return f"{value}{unit} ({interval})"
+    return f"{value}{unit}{WITHOUT_INTERVAL if np.isnan(row['low']) else f' ({low} to {high})'}"
 
 
 def _without_replicas(experiment: str) -> str:

@@ -27,6 +27,11 @@ CONFIDENCE = 0.95
 TIMES_FROM = 1.1
 """Ratios from here on are told as "1.42x", smaller ones in percent."""
 
+WITHOUT_INTERVAL = " *"
+"""Ends a figure of one round."""
+
+FOOTNOTE = "* of one round, so without an interval: how sure it is, nobody can tell; more rounds (--repeats) can"
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -48,11 +53,14 @@ class Ratio:
 
     @property
     def verdict(self) -> str:
-        """In words: "1.42x faster (1.38 to 1.47)", "1.3 % slower (0.4 to 2.2)", "cannot tell (0.97 to 1.05)"."""
+        """In words: "1.42x faster (1.38 to 1.47)", "1.3 % slower (0.4 to 2.2)", "cannot tell (0.97 to 1.05)".
+
+        Of one round it is a ratio with a mark: "1.42x *".
+        """
         if math.isnan(self.value):
             return "cannot tell (nothing to compare)"
         if math.isnan(self.low):
-            return "cannot tell (one round has no interval)"
+            return f"{self.value:.2f}x{WITHOUT_INTERVAL}"
         if self.low <= 1 <= self.high:
             return f"cannot tell ({self.low:.2f} to {self.high:.2f})"
         word = "faster" if self.value > 1 else "slower"

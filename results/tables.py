@@ -18,7 +18,7 @@ from results.metrics import FIRST_STEP, PAID_BACK, TEST_ACCURACY, TEST_LOSS, THR
 from results.payback import paid_back
 from results.record import judged_text, where_and_why
 from results.scaling import scaling_texts
-from results.statistics import GROUP, compare, throughputs
+from results.statistics import FOOTNOTE, GROUP, WITHOUT_INTERVAL, compare, throughputs
 from results.store import Store
 
 Format = Literal["csv", "json", "markdown", "parquet"]
@@ -141,15 +141,21 @@ def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[
             for problems, note in zip(cells["problems"], cells["note"], strict=True)
         ]
         parts.append(f"### {heading_of(cells)}\n\n{markdown(shown)}\n")
-        if len(own := fastest.merge(cells[GROUP].drop_duplicates(), on=GROUP)):
-            parts.append(f"{AT_ITS_BEST}:\n\n{markdown(best_texts(own))}\n")
+        if len(own := best_texts(fastest.merge(cells[GROUP].drop_duplicates(), on=GROUP))):
+            parts.append(f"{AT_ITS_BEST}:\n\n{markdown(own)}\n")
     if len(scaled := scaling_texts(runs)):
         parts.append(f"### Scaling over replicas\n\n{markdown(scaled)}\n")
+    if any(WITHOUT_INTERVAL in part for part in parts):
+        parts.append(f"\\{FOOTNOTE}\n")
     return "\n".join(parts)
 
 
 def best_texts(found: pd.DataFrame) -> pd.DataFrame:
-    """Frameworks at their best, as people read them; ``found`` is made by ``best.best``, the values are texts."""
+    """Frameworks at their best, as people read them; ``found`` is made by ``best.best``, the values are texts.
+
+    Of one round, there are no other ones to choose a mode on, and nothing to say.
+    """
+    found = found.dropna(subset=["low"])
     return pd.DataFrame(
         {
             "backend and mode": found["backend"] + " " + found["mode"],

@@ -14,7 +14,7 @@ from results.advice import advice
 from results.best import best
 from results.metrics import FIRST_STEP, PAID_BACK, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
 from results.scaling import scaling_texts
-from results.statistics import GROUP
+from results.statistics import FOOTNOTE, GROUP, WITHOUT_INTERVAL
 from results.store import Store
 from results.tables import (
     AT_ITS_BEST,
@@ -43,12 +43,15 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
         _print_best(fastest.merge(cells[GROUP].drop_duplicates(), on=GROUP), console)
         _print_paid_back(cells, console)
         console.print()
-    _print_scaling(runs, console)
+    scaled = scaling_texts(runs)
+    _print_scaling(scaled, console)
     console.print(
         "Figures are of a configuration. samples/s: training in steady state, the geometric mean over rounds; the "
         "others are medians over its runs, first step in seconds, compiled anew. The last column: ratio of the "
         "throughput, with its 95 % interval over rounds of fresh processes."
     )
+    if any(str(text).endswith(WITHOUT_INTERVAL) for text in (*summary["verdict"], *scaled.to_numpy().flat)):
+        console.print(FOOTNOTE, markup=False, highlight=False)
     for sentence in exclusions(every):
         console.print(sentence, markup=False, highlight=False)
     for sentence in advice(runs):
@@ -122,9 +125,8 @@ def _print_block(heading: str, lines: list[tuple[str, str]], console: Console) -
             console.print(f"  {name:{width}}  {text}", markup=False, highlight=False)
 
 
-def _print_scaling(runs: pd.DataFrame, console: Console) -> None:
+def _print_scaling(scaled: pd.DataFrame, console: Console) -> None:
     """Print what replicas gain over one, where the session has both."""
-    scaled = scaling_texts(runs)
     for title, rows in scaled.groupby("experiment", sort=False) if len(scaled) else ():
         table = _table(f"replicas of {title} in all")
         for name in rows.columns[1:]:

@@ -16,6 +16,7 @@ from benchmarks.session.exit_codes import OK, SOME_FAILED
 from benchmarks.session.options import Options
 from benchmarks.session.request import Selection
 from results import report
+from results.statistics import FOOTNOTE
 from results.store import Store
 
 UNEVEN = {"epochs": 2, "batch_size": 31}
@@ -148,6 +149,6 @@ def test_a_sweep_over_replicas_shows_how_it_scales(results: Path, interpreters: 
     assert code == OK, told(results)
     assert list(rows(results)["replicas"]) == [1, 2]
     shown = (results.parent / "console.txt").read_text()
-    assert "one round has no interval" in shown.replace("\n", " ")
+    assert FOOTNOTE in shown.replace("\n", " ")
     page = (results / report.PAGE).read_text()
     assert "Scaling over replicas" in page
