@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -64,4 +65,5 @@ def new_backend(
         raise InputError(f"new-backend {name}: there is a {path} already; take another name")
     class_name = "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "NewBackend"
     path.write_text((environments.FOLDER / "skeleton.txt").read_text().replace("CLASS_NAME", class_name))
-    print(f"{path} written; now make 'nox -s check -- {path.absolute()}' pass (see {environments.FOLDER}/README.md)")
+    check = shlex.join(["nox", "-s", "check", "--", str(path.absolute())])
+    print(f"{path} written (see {environments.FOLDER}/README.md); now make this pass: {check}")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from benchmarks.commands.options import RESULTS, Results
+from benchmarks.commands.options import Results
 from benchmarks.errors import InputError
+from benchmarks.session.pasting import RESULTS, typed
 from results.baseline import BASELINE
 from results.errors import StoreError
 
@@ -108,7 +109,7 @@ def exclude(
     from results.store import Store
 
     Store(results).exclude([run], why.strip())
-    print(f"{run} is excluded; 'lockstep report' writes the report without it")
+    print(f"{run} is excluded; this writes the report without it: {typed('report', results=results)}")
 
 
 def _found(results: Path, command: str, run: str) -> dict[str, Any]:
@@ -141,9 +142,12 @@ def report_(
         Path | None,
         typer.Option(metavar="FILE", help="Default: report.html in the folder, differences.html in the second of two."),
     ] = None,
+    results: Results = RESULTS,
 ) -> None:
     """Write the report: one HTML page that needs no network."""
-    given = folders or [RESULTS]
+    if folders and results != RESULTS:
+        raise InputError(f"report: --results {results}, and {folders[0]} without it; name a folder once")
+    given = folders or [results]
     if len(given) > 2:
         raise InputError(f"report: {len(given)} folders; one makes a report, two are put side by side")
     if len(given) == 2 and session:

@@ -11,8 +11,6 @@ import typer
 from backends.hosting import environments
 from benchmarks.errors import InputError
 
-RESULTS = environments.FOLDER.parent / "results" / "out"
-
 Results = Annotated[
     Path, typer.Option("--results", metavar="DIR", help="Folder of the store, the tables and the logs.")
 ]

@@ -12,9 +12,10 @@ import typer
 from backends.contract import Precision
 from backends.hosting import environments
 from backends.hosting.environments import Interpreters
-from benchmarks.commands.options import RESULTS, Device, Offline, Pythons, Results, pythons_given
+from benchmarks.commands.options import Device, Offline, Pythons, Results, pythons_given
 from benchmarks.errors import InputError
 from benchmarks.session.options import BUDGET, BUDGET_UNTIL, LEAST_ROUNDS, Options
+from benchmarks.session.pasting import RESULTS
 from results.baseline import BASELINE
 
 if TYPE_CHECKING:
@@ -122,7 +123,10 @@ def run(
         bool, typer.Option("--fresh", help="Start over, where the same command would continue an interrupted session.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be run and how long it would take; run and write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would be run and how long it would take; run nothing, write no results."
+        ),
     ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one run may work.")] = 3600.0,
     keep_models: Annotated[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,7 +215,7 @@ class Course:
             log_every=LOG_EVERY,
             keep_models=True,
             offline=self.offline,
-            command="lockstep tutorials",
+            command=shlex.join(["lockstep", *sys.argv[1:]]),
         )
         return bench(selection, options, self.pythons, self.results, self.console)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from benchmarks.cell.kept_models import MODELS
 from benchmarks.session.exit_codes import OK, SOME_FAILED
 from benchmarks.session.options import Options
+from benchmarks.session.pasting import typed
 from benchmarks.session.progress import TerminalProgress
 from benchmarks.session.signals import Interrupted
 from results import report, tables, terminal
@@ -57,7 +58,8 @@ def _tell(session: AnySession, store: Store, options: Options, console: Console)
     console.print(f"report: {page}", markup=False, soft_wrap=True)
     if kept := [run.run for run in session.runs if run.models]:
         console.print(
-            f"models: {store.folder / MODELS}; for example: lockstep predict {kept[0]} --data test",
+            f"models: {store.folder / MODELS}; for example: "
+            f"{typed('predict', kept[0], '--data', 'test', results=store.folder)}",
             markup=False,
             soft_wrap=True,
         )
