@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,12 +170,9 @@ def draw(
     full batch, if the order is too long, or if the weights to start from are those of another model.
     """
     samples, batch_size, epochs = data.sizes["train"], experiment.batch_size, experiment.epochs
-    check_size(name, experiment, samples)
+    check(f"{name} {point}".strip(), experiment, samples, data.classes, start)
     generator = _generators(experiment)[1]
-    parameters = draw_parameters(experiment)
-    if start:
-        _need_same_shapes(name, parameters, start)
-        parameters = start.parameters
+    parameters = start.parameters if start else draw_parameters(experiment)
     order = np.stack([generator.permutation(samples) for _ in range(epochs)]).astype(np.int64)
     full_steps, last_batch = divmod(samples, batch_size)
     folder.mkdir(parents=True, exist_ok=True)
@@ -205,6 +202,21 @@ def draw(
         full_steps=full_steps,
         last_batch=last_batch,
     )
+
+
+def check(name: str, experiment: Experiment, samples: int, classes: Sequence[str], start: Start | None) -> None:
+    """Raise InputError if an experiment does not fit so many training samples, these classes, or weights to start from.
+
+    That is all that can be refused once the data is known.
+    """
+    check_size(name, experiment, samples)
+    if classes:
+        try:
+            experiment.check_outputs(len(classes))
+        except ValueError as error:
+            raise InputError(f"{name}: {error}") from None
+    if start:
+        _need_same_shapes(name, draw_parameters(experiment), start)
 
 
 def _need_same_shapes(name: str, drawn: contract.Parameters, start: Start) -> None:

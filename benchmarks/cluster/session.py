@@ -311,7 +311,7 @@ def _estimate(store: Store, missing: Sequence[Run], machines: Machines) -> str:
 
 
 def _preview(request: Request, machines: Machines, interrupted: Sequence[str], store: Store, console: Console) -> None:
-    """Say what would be run, and where; nothing is written."""
+    """Say what would be run, and where; nothing is written, and the machines' data is not looked at."""
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -323,6 +323,7 @@ def _preview(request: Request, machines: Machines, interrupted: Sequence[str], s
     stock = ", stock" if request.selection.stock else ""
     for variant in request.variants:
         say(f"{variant.label}{stock}: {names}; {runs} runs in {request.options.repeats} rounds, on one machine")
+    say("data is prepared on the machine that runs it, and was not looked at")
     if interrupted:
         rows = store.runs(interrupted[0])
         there = ((rows["status"] == "ok") & (rows["excluded"] == "")).sum()

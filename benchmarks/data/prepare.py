@@ -200,9 +200,7 @@ def _write(spec: DataSpec, source: Source, validation: float, folder: Path) -> N
     order = _chosen(len(source.train.labels), spec.samples, f"{spec.name}: data.samples")
     test_order = _chosen(len(source.test.labels), spec.test_samples, f"{spec.name}: data.test_samples")
     samples = len(order)
-    held_out = round(validation * samples)
-    if held_out == samples:
-        raise DataError(f"{spec.name}: a validation share of {validation} leaves none of {samples} samples to train on")
+    held_out = samples - left_to_train(spec, samples, validation)
     _write_split(spec, source.train, np.sort(order[held_out:]), folder, "train")
     if source.validation is None:
         _write_split(spec, source.train, np.sort(order[:held_out]), folder, "validation")
@@ -210,6 +208,14 @@ def _write(spec: DataSpec, source: Source, validation: float, folder: Path) -> N
         _write_split(spec, source.validation, np.arange(len(source.validation.labels)), folder, "validation")
     _write_split(spec, source.test, np.sort(test_order), folder, "test")
     write_meta(folder, source.classes, source.place, source.notes())
+
+
+def left_to_train(spec: DataSpec, samples: int, validation: float) -> int:
+    """How many samples are left when a share is held out for validation. Raises DataError if that is none."""
+    left = samples - round(validation * samples)
+    if not left:
+        raise DataError(f"{spec.name}: a validation share of {validation} leaves none of {samples} samples to train on")
+    return left
 
 
 def _chosen(available: int, wanted: int | None, key: str) -> NDArray[np.int64]:

@@ -38,7 +38,8 @@ def processors_for(threads: int) -> list[int]:
     allowed, cores = _allowed(), physical_cores()
     if threads > len(allowed):
         raise InputError(
-            f"--threads {threads}: this machine lets lockstep use {len(allowed)} processors; ask for at most that"
+            f"threads: {threads} are asked for, and this machine lets lockstep use {len(allowed)} processors; ask for "
+            "at most that"
         )
     others = [processor for processor in allowed if processor not in cores]
     return sorted((cores[::-1] + others)[:threads])

@@ -11,7 +11,6 @@ from backends.hosting import environments
 from backends.hosting.environments import Interpreters
 from benchmarks.cell.materials import Materials, Start, draw, prepare_data
 from benchmarks.cell.plan import Cell
-from benchmarks.errors import InputError
 from benchmarks.session.exit_codes import OK
 from benchmarks.session.outcome import carry_out
 from benchmarks.session.preview import preview
@@ -80,9 +79,4 @@ def _materials(variant: Variant, start: Start | None, interpreters: Interpreters
     """Prepare what the cells of a variant share."""
     path, experiment = variant.path, variant.experiment
     data = prepare_data(experiment, path.parent, interpreters)
-    if data.classes:
-        try:
-            experiment.check_outputs(len(data.classes))
-        except ValueError as error:
-            raise InputError(f"{path}: {error}") from None
     return draw(path.stem, experiment, data, folder, variant.point.label, start)

@@ -157,7 +157,16 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:
             _replace(values, key, value)
         return Experiment.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{path}: {_first_line(error)}") from None
+        raise InputError(f"{path}{_changed(overrides or {})}: {_first_line(error)}") from None
+
+
+def _changed(overrides: dict[str, Any]) -> str:
+    """What was asked for besides the file, and may be what is wrong, as it is typed: " with sgd.momentum=0"."""
+    texts = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
+        for key, value in overrides.items()
+    ]
+    return f" with {', '.join(texts)}" if texts else ""
 
 
 def _replace(values: dict[str, Any], key: str, value: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -105,6 +107,12 @@ def imported(ended: Ended) -> set[str]:
         (["--sweep", "batch_size"], ["sweep", "KEY=VALUE"]),
         (["--sweep", "sgd.momentun=0.1"], ["digits-mlp.toml", "momentun", "'momentum'"]),
         (["--sweep", "threads=1,100000"], ["100000", "processors"]),
+        (
+            ["--sweep", "sgd.nesterov=true,false", "--sweep", "sgd.momentum=0.9,0"],
+            ["digits-mlp.toml with sgd.nesterov=true, sgd.momentum=0: sgd: nesterov needs a momentum"],
+        ),
+        (["--sweep", "batch_size=16,100000"], ["digits-mlp batch_size=100000: batch_size: 100,000", "1,294"]),
+        (["--sweep", "epochs=1,1979-05-27"], ['digits-mlp.toml with epochs="1979-05-27": epochs']),
         (["--precision", "fp8"], ["precision", "tf32"]),
         (["--baseline", "jax", "jot"], ["baseline", "jax jot", "pytorch eager"]),
         (["--target-accuracy", "90"], ["target-accuracy", "less than or equal to 1"]),
@@ -116,6 +124,49 @@ def test_bad_arguments_get_one_line_and_write_nothing(
     results = tmp_path / "results"
     assert_one_line(lockstep("run", "digits-mlp", "--results", str(results), *arguments), *expected)
     assert not results.exists()
+
+
+REFUSED = {
+    "batch size": ("digits-mlp", ["--batch-size", "100000"]),
+    "batch size, of generated data": ("generated-mlp", ["--batch-size", "100000"]),
+    "all held out": ("generated-mlp", ["--sweep", "validation=0.1,0.99999"]),
+    "replicas": ("digits-mlp", ["--replicas", "15"]),
+    "more samples than there are": ("digits-mlp", ["--sweep", "data.samples=10,5000"]),
+    "pictures": ("mine.toml", []),
+}
+
+
+@pytest.mark.parametrize(("experiment", "arguments"), REFUSED.values(), ids=REFUSED)
+def test_a_dry_run_gives_the_answer_of_the_run(
+    lockstep: Lockstep, tmp_path: Path, experiment: str, arguments: list[str]
+) -> None:
+    write_picture_experiment(tmp_path)
+    command = ["run", experiment, "--backend", "reference", "--python", "reference=current", *arguments]
+    dry, real = lockstep(*command, "--dry-run"), lockstep(*command, "--results", "out")
+    assert_one_line(dry)
+    assert dry.stderr == real.stderr
+
+
+def test_a_dry_run_says_where_it_has_not_looked(
+    lockstep: Lockstep, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["LOCKSTEP_DATA"] = str(tmp_path)
+    ended = lockstep("run", "mnist-mlp", "--backend", "reference", "--dry-run")
+    assert ended.returncode == 0
+    assert "its data is not prepared yet, and was not looked at" in ended.stdout
+
+
+def write_picture_experiment(folder: Path) -> None:
+    """One whose last layer does not fit the classes of its folder of pictures."""
+    for split, name, number in itertools.product(("train", "test"), "abc", range(3)):
+        path = folder / "pictures" / split / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+    (folder / "mine.toml").write_text(
+        'description = "mine"\nlayers = [{ layer = "flatten" }, { layer = "linear", outputs = 2 }]\n'
+        'loss = "cross-entropy"\nbatch_size = 2\nepochs = 1\n[data]\nname = "picture-folder"\npath = "pictures"\n'
+        "size = [8, 8]\n[sgd]\nlearning_rate = 0.1\n"
+    )
 
 
 def test_a_plan_without_tuning_says_stock(lockstep: Lockstep) -> None:
@@ -279,6 +330,19 @@ def test_a_excluded_run_is_left_out_and_told_with_its_reason(lockstep: Lockstep,
     assert_one_line(
         lockstep("exclude", "s-00001", "--why", "again", "--results", "out"), "already", "compiled meanwhile"
     )
+
+
+def test_results_are_named_in_one_way_in_every_command(lockstep: Lockstep, results: Path) -> None:
+    assert lockstep("report", "--results", "out").stdout == "report: out/report.html\n"
+    assert_one_line(lockstep("report", "out", "--results", "out"), "--results out", "once")
+
+
+def test_a_command_that_is_printed_works_when_it_is_pasted(lockstep: Lockstep, results: Path) -> None:
+    results.rename(results.with_name("my results"))
+    told = lockstep("exclude", "s-00001", "--why", "noise", "--results", "my results").stdout
+    _, command = told.strip().split(": ", 1)
+    ended = lockstep(*shlex.split(command)[1:])
+    assert (ended.returncode, ended.stdout) == (0, "report: my results/report.html\n"), ended.stderr
 
 
 def test_a_damaged_store_is_recovered_and_told_and_the_next_command_works(
