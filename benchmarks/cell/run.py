@@ -77,12 +77,12 @@ class CellRun:
         progress: Callable[[CellRun], None],
         keeper: Keeper | None = None,
         call_steps: int | None = None,
-        compiled_before: bool = False,
+        compiled: set[str] | None = None,
     ) -> None:
         """Prepare a run without starting anything. ``progress`` is called after every training window and epoch.
 
-        ``call_steps`` is what another run of this cell has learned of the length of a call; ``compiled_before`` is
-        whether one of the session has had the same program compiled.
+        ``call_steps`` is what another run of this cell has learned of the length of a call; ``compiled`` are the
+        programs that runs of the session have had compiled, this one among them once it has.
         """
         self.cell = cell
         self.record = record
@@ -98,7 +98,8 @@ class CellRun:
         self._session_start = session_start
         self._progress = progress
         self._keeper = keeper
-        self._compiled_before = compiled_before
+        self._compiled = set() if compiled is None else compiled
+        self._compiled_before = False
         self._conversation: Conversation
         self._windows: TimedWindows
         self._alive = False
@@ -202,7 +203,10 @@ class CellRun:
     @_ends_on_failure
     def first_step(self) -> None:
         """Train the first step of all, which may be compiled for it."""
+        # One that begins while another one still compiles the same finds nothing of it.
+        self._compiled_before = self.cell.program in self._compiled
         losses, seconds = self._conversation.train("first_step", "training", 1, 0, 1)
+        self._compiled.add(self.cell.program)
         self.epoch = 1
         self._keep(losses, seconds, self.cell.materials.experiment.batch_size)
 

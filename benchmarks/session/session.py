@@ -76,7 +76,7 @@ class Session:
         self._call_steps: dict[rounds.Name, int] = {}
         """What earlier rounds have learned of the length of a call."""
         self._compiled: set[str] = set()
-        """The programs that compilers have seen."""
+        """The programs that compilers are done with."""
         self._keys = resume.Keys(interpreters, described, options.measured)
         self._starter = Starter(interpreters, scratch, store.folder / "logs", options.timeout, self._keys)
         self._elsewhere = elsewhere
@@ -190,8 +190,8 @@ class Session:
         runs = []
         for cell, record in zip(comparison.cells, records, strict=True):
             keeper = Keeper(self._store.folder, cell) if self._options.keep_models else None
-            learned = self._call_steps.get(_name(cell)), cell.program in self._compiled
-            runs.append(CellRun(cell, record, *judged, self._start, self.progress.training, keeper, *learned))
+            steps, compiled = self._call_steps.get(_name(cell)), self._compiled
+            runs.append(CellRun(cell, record, *judged, self._start, self.progress.training, keeper, steps, compiled))
         return runs
 
     def _add_rounds(self, round_: int) -> None:
@@ -269,7 +269,6 @@ class Session:
                 with run.turn():
                     step()
             self._call_steps[_name(run.cell)] = run.call_steps
-            self._compiled.add(run.cell.program)
             if not run.alive:
                 self._ended(run.record)
         self._take_turns(comparison, runs)

@@ -306,6 +306,19 @@ def test_a_sweep_has_rows_for_every_point_and_threads_are_set(results: Path) -> 
     assert list(table["threads_asked"]) == [1, 2, 1, 2]
 
 
+def test_a_first_step_is_warm_if_another_one_had_compiled_the_same_when_it_began(results: Path, write_backend) -> None:
+    body = """
+    def train(self, data, batches):
+        time.sleep(0.2)
+        open(os.environ["TMPDIR"] + "/compiled", "w").close()
+        return super().train(data, batches)
+    """
+    seeds = ["seed=1,2,3"]  # one batch of workers: nothing that is compiled depends on a seed
+    run(results, [str(write_backend("keeping", body))], experiments=["linear-regression"], sweeps=seeds)
+    first, *_, last = rows(results)["compiler_cache"]
+    assert (first, last) == ("cold", "warm")
+
+
 def test_the_time_to_a_target_accuracy_is_that_of_the_epoch_that_reached_it(results: Path) -> None:
     easy, hard = (Options(1, peaks=False, turns=0, target_accuracy=target) for target in (0.2, 1.0))
     for options in (easy, hard):
