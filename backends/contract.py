@@ -64,7 +64,10 @@ class Conv2d:
 
 @dataclass(frozen=True)
 class MaxPool2d:
-    """Largest value of each square window; no padding, incomplete windows at the border are dropped."""
+    """Largest value of each square window; no padding, incomplete windows at the border are dropped.
+
+    Where several elements of a window are the largest, the first of them in row-major order gets all of the gradient.
+    """
 
     kernel: int
     stride: int

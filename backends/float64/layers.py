@@ -86,8 +86,8 @@ def max_pool2d(layer: MaxPool2d, own: Arrays, x: Array, close: float = 0.0) -> t
 
     ``dy/dx`` is 1 for the element that was taken and 0 for the others, so that element gets all of ``g``
     (Goodfellow et al., section 9.3; Dumoulin & Visin, chapter 3 for the sizes). Where several elements of a window
-    are the largest there is no derivative, and frameworks may choose differently: here the first one in row-major
-    order gets all of it, as with PyTorch on the CPU. What is no more than ``close`` below the largest could have been
+    are the largest there is no derivative; by the contract the first one in row-major order gets all of it, as with
+    PyTorch, JAX and MindSpore on the CPU. What is no more than ``close`` below the largest could have been
     the largest, had it been rounded otherwise: given such a distance, the last of these gets the gradient instead.
     """
     candidates = places(x, layer.kernel, layer.stride)

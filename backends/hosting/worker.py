@@ -52,6 +52,7 @@ class Worker:
         self.data: dict[str, list[Any]] = {}
         self.batches: NDArray[np.int64]
         self.last_batches: NDArray[np.int64]
+        self.holding: contract.Parameters
 
     def import_(self, file: str) -> Reply:
         """Import the backend's file, and with it the framework; tell how many threads there are now."""
@@ -116,10 +117,16 @@ class Worker:
         """Predict a whole data set, piece by piece."""
         return {}, [np.concatenate([self.backend.predict(piece) for piece in self.data[name]])]
 
-    def parameters(self) -> Reply:
-        """Send the parameters in canonical layout."""
+    def parameters(self, hold: bool = False) -> Reply:
+        """Send the parameters in canonical layout; ``hold`` keeps what the backend returned, for ``held``."""
         parameters = self.backend.parameters()
+        if hold:
+            self.holding = parameters
         return {"names": list(parameters)}, list(parameters.values())
+
+    def held(self) -> Reply:
+        """Send once more what was held: if it has changed since, it shares memory with the model."""
+        return {"names": list(self.holding)}, list(self.holding.values())
 
     def memory(self) -> Reply:
         """Report the largest resident size of this process so far, in bytes."""
@@ -212,7 +219,8 @@ def _replies(worker: Worker, request: dict[str, Any]) -> Iterator[Reply]:
 
 def _npy(array: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
+    # In C order, whatever a framework likes: nobody who gets it has to look.
+    np.save(buffer, np.asarray(array, order="C"), allow_pickle=False)
     return buffer.getvalue()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,9 +17,15 @@ from backends.hosting import environments
 from backends.hosting.environments import BackendFileError, EnvironmentFailed, Interpreters
 from benchmarks.commands.options import pythons_given
 from benchmarks.errors import InputError
+from benchmarks.session.estimate import in_words
+from tests.conformance.findings import Rung
 from tests.conformance.kit import Kit, Report
+from tests.conformance.recording import TIMEOUT
 
 SOME_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+WIDTHS = (0, 4, 23, None)
+"""Of the columns of a rung: indentation, mark, name, and what was found."""
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
@@ -32,6 +39,7 @@ def check(
         list[str] | None,
         typer.Option(metavar="NAME=PATH", help="Interpreter instead of an environment of the backend's own."),
     ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one process may work.")] = TIMEOUT,
 ) -> None:
     """Take each mode of a backend through the contract and say which rungs hold.
 
@@ -48,26 +56,59 @@ def check(
     reports = []
     with tempfile.TemporaryDirectory(prefix="lockstep-") as folder:
         with console.status("the reference trains the examples"):
-            made = Kit(Path(folder))
+            made = Kit(Path(folder), timeout=timeout)
         with made as kit:
             for chosen in modes:
-                with console.status(f"{backend.name} {chosen}: the workers train the examples"):
-                    reports.append(kit.check(backend, path, chosen, device))
-                show(f"{backend.name} {chosen}", reports[-1], console)
+                title = f"{backend.name} {chosen}"
+                show_title(title, console)
+                with console.status(f"{title}: the workers train the examples"):
+                    reports.append(
+                        kit.check(
+                            backend,
+                            path,
+                            chosen,
+                            device,
+                            tell=partial(show_rung, console=console),
+                            expect=partial(show_time, console=console),
+                        )
+                    )
+                show_sum(reports[-1], console)
     if not all(report.holds for report in reports):
         raise typer.Exit(SOME_FAILED)
 
 
 def show(title: str, report: Report, console: Console) -> None:
-    """Print the rungs of one mode, with advice below those that do not hold."""
-    console.print(f"\n{title}", style="bold", markup=False)
-    rows = Table.grid(padding=(0, 2, 0, 0))
+    """Print the rungs of one mode."""
+    show_title(title, console)
     for rung in report.rungs:
-        finding = rung.finding
-        mark = Text("ok", "green") if finding.holds else Text("FAIL", "bold red")
-        advice = "" if finding.holds else f"\n{finding.advice}".rstrip()
-        rows.add_row("", mark, rung.name, Text(finding.figure + advice))
-    console.print(rows)
+        show_rung(rung, console)
+    show_sum(report, console)
+
+
+def show_title(title: str, console: Console) -> None:
+    """Print what the mode is called."""
+    console.print(f"\n{title}", style="bold", markup=False)
+
+
+def show_rung(rung: Rung, console: Console) -> None:
+    """Print a rung, with advice below it if it does not hold."""
+    finding = rung.finding
+    mark = Text("ok", "green") if finding.holds else Text("FAIL", "bold red")
+    advice = "" if finding.holds else f"\n{finding.advice}".rstrip()
+    row = Table.grid(padding=(0, 2, 0, 0))
+    for width in WIDTHS:
+        row.add_column(width=width)
+    row.add_row("", mark, rung.name, Text(finding.figure + advice))
+    console.print(row)
+
+
+def show_time(seconds: float, console: Console) -> None:
+    """Print how long the rest of a mode will take."""
+    console.print(f"about {in_words(seconds)} left for this mode", style="dim", markup=False, highlight=False)
+
+
+def show_sum(report: Report, console: Console) -> None:
+    """Print how many rungs hold."""
     held = sum(rung.finding.holds for rung in report.rungs)
     console.print(f"{held} of {len(report.rungs)} rungs hold ({report.seconds:.0f} s)", markup=False)
 

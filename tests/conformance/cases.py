@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from backends import contract
-from backends.contract import SGD, AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Model, ReLU, Tanh
+from backends.contract import SGD, AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Model, Parameters, ReLU, Tanh
 from backends.float64.training import Training
 from benchmarks.spec.model import initial_parameters
 from results.proof.judge import Case
@@ -132,6 +132,33 @@ EXAMPLES = (
     ),
 )
 
+THREADS = Example(
+    "threads",
+    Model((1024,), (Linear(1024, 1024), Linear(1024, 8))),
+    "mean-squared-error",
+    SGD(0.01, 0.0, nesterov=False, weight_decay=0.0),
+    batch_size=128,
+    last_batch=20,
+)
+"""Products large enough to be shared among threads; it is watched, not judged."""
+
+_SAME = Conv2d(1, 1, 1, 1, 0)
+
+LAYERS_ALONE = {
+    "linear": Model((16,), (Linear(16, 4),)),
+    "conv2d": Model((1, 4, 4), (Conv2d(1, 2, 3, 1, 1), Flatten())),
+    "relu": Model((1, 4, 4), (_SAME, ReLU(), Flatten())),
+    "tanh": Model((1, 4, 4), (_SAME, Tanh(), Flatten())),
+    "max_pool2d": Model((1, 4, 4), (_SAME, MaxPool2d(2, 2), Flatten())),
+    "avg_pool2d": Model((1, 4, 4), (_SAME, AvgPool2d(2, 2), Flatten())),
+}
+"""Every layer with as little as possible beside it: a model without parameters is none that can be trained."""
+
+ODD_VALUES = {"not-a-number": np.nan, "infinity": np.inf, "minus infinity": -np.inf, "subnormal numbers": 1e-40}
+
+ODD_PLACES = (0, 3, 12, 15)
+"""The corners of the image: each is at another place of the window of a pool that it is in."""
+
 SPEED = Example(
     "speed",
     Model((256,), (Linear(256, 384), ReLU(), Linear(384, 384), ReLU(), Linear(384, 10))),
@@ -173,10 +200,10 @@ class Files:
     folder: Path
 
 
-def write(example: Example, folder: Path) -> Files:
+def write(example: Example, folder: Path, parameters: Parameters | None = None) -> Files:
     """Draw the data, the weights and the batches of an example, and write them into ``folder``."""
     folder.mkdir()
-    parameters = initial_parameters(example.model, np.random.default_rng(1))
+    parameters = parameters or initial_parameters(example.model, np.random.default_rng(1))
     sample = np.zeros((1, *example.model.input_shape), np.float32)
     outputs = Training(example.model, example.loss, example.sgd, parameters).logits(sample).shape[1]
     arrays: dict[str, NDArray[np.generic]] = {}
@@ -208,3 +235,36 @@ def write(example: Example, folder: Path) -> Files:
         precision="float32",
     )
     return Files(example, case, folder)
+
+
+def write_ties(example: Example, folder: Path) -> Files:
+    """The same with weights that have all elements equal that a max pool chooses from, to the bit: all of them tie.
+
+    The convolution before the pool sees nothing but zeros, or has no weights but zeros, and adds a bias that a ReLU
+    lets through. Which element has the gradient is seen in that of the first weights, as the images differ by place.
+    """
+    layers = example.model.layers
+    before = layers[: next(place for place, layer in enumerate(layers) if isinstance(layer, MaxPool2d))]
+    convolutions = [place for place, layer in enumerate(before) if isinstance(layer, Conv2d)]
+    first, last = convolutions[0], convolutions[-1]
+    parameters = initial_parameters(example.model, np.random.default_rng(1))
+    for part in ("weight", "bias"):
+        parameters[f"{first}.{part}"] = np.zeros_like(parameters[f"{first}.{part}"])
+    parameters[f"{last}.bias"] = np.abs(parameters[f"{last}.bias"]) + np.float32(0.1)
+    return write(replace(example, name=f"ties in {example.name}"), folder, parameters)
+
+
+def write_odd(layer: str, folder: Path) -> Files:
+    """A layer alone, with weights of one and no bias, and a sample for each kind of odd values."""
+    model = LAYERS_ALONE[layer]
+    drawn = initial_parameters(model, np.random.default_rng(1))
+    parameters = {name: np.full_like(values, float(name.endswith("weight"))) for name, values in drawn.items()}
+    files = write(Example(layer, model, "mean-squared-error", THREADS.sgd), folder, parameters)
+    features = np.ones((len(ODD_VALUES), *model.input_shape), np.float32)
+    for sample, value in zip(features, ODD_VALUES.values(), strict=True):
+        places = ODD_PLACES if not abs(value) < 1 else range(sample.size)  # beside ones, sums lose what is so small
+        sample.flat[list(places)] = value
+    labels = files.case.judged_labels[: len(features)]
+    for name, array in (("features", features), ("labels", labels)):
+        np.save(folder / f"test_{name}.npy", array)
+    return replace(files, case=replace(files.case, judged_features=features, judged_labels=labels))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from results.proof.judge import Expectation, Judgement
 from tests.conformance.cases import Files
-from tests.conformance.recording import Recording, Timing
+from tests.conformance.measuring import Threads, Timing
+from tests.conformance.recording import Recording
 
 Named = Mapping[str, NDArray[Any]]
 
@@ -34,21 +36,40 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All that one mode showed; ``wrong_layers`` says for an example which of its layers is the first wrong one."""
+class Odd:
+    """What layers make of odd values: the outputs that the reference gives, and those that were found, if any."""
 
-    files: Mapping[str, Files]
+    expected: NDArray[np.float64]
+    found: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that one mode shows. Who looks at something waits until it is there."""
+
+    files: dict[str, Files]
     judgements: Mapping[str, Judgement]
     recordings: Mapping[str, Recording]
     repeated: Recording
     whole: Recording
     single_steps: Recording
     loader: Recording
-    gpu: tuple[str, str]
+    gpu: Future[tuple[str, str]]
     gpu_declared: bool
-    timing: Timing | str | None
-    """A string says why there is none; with None, none was asked for."""
-    wrong_layers: Mapping[str, str]
+    wrong_layer: Callable[[str], str]
+    """Finds the first layer of an example whose outputs are wrong."""
+    ties: tuple[Files, Recording] | None
+    """An example whose max pools have nothing but ties; None if no example has a max pool."""
+    odd: Future[Mapping[str, Odd]] | None
+    """What each layer makes of odd values; None in a quick kit, as the following ones."""
+    threads: Future[Threads] | None
+    timing: Callable[[], Timing] | None
+    """Times windows; nothing else is to run meanwhile."""
+
+    @property
+    def with_all_cores(self) -> Recording:
+        """The example that is trained twice, for the first time."""
+        return self.recordings[self.repeated.example.name]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,36 @@ from benchmarks.worker.host import Host, NoHost, import_framework
 from benchmarks.worker.process import Launch, WorkerError, WorkerProcess
 
 
+class Crew:
+    """The workers of a mode that are alive, to be ended all at once."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._lock = threading.Lock()
+        self._alive: set[WorkerProcess] = set()
+        self._dismissed = False
+
+    def join(self, process: WorkerProcess) -> None:
+        """Count a worker in; raises WorkerError if all are to end."""
+        with self._lock:
+            self._alive.add(process)
+        if self._dismissed:
+            raise WorkerError("interrupted", "the kit was stopped")
+
+    def leave(self, process: WorkerProcess) -> None:
+        """End a worker."""
+        with self._lock:
+            self._alive.discard(process)
+        process.kill()
+
+    def dismiss(self) -> None:
+        """End all, and whoever joins from now on."""
+        self._dismissed = True
+        with self._lock:
+            for process in self._alive:
+                process.kill()
+
+
 class SharedHost:
     """A host, or why there is none, from which several threads may want a copy."""
 

@@ -8,34 +8,44 @@ at barriers take arbitrarily long when someone else uses one of their cores.
 
 from __future__ import annotations
 
-import queue
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Self
 
 import numpy as np
 
-from backends.contract import Conv2d, Linear
+from backends.contract import Conv2d, Linear, MaxPool2d
+from backends.float64.training import Training
 from backends.hosting.environments import BackendFile
 from benchmarks.machine.processors import physical_cores
-from benchmarks.worker.process import WorkerError
 from results.proof.judge import Expectation, Judgement, judge
-from tests.conformance import recording
-from tests.conformance.cases import EXAMPLES, SPEED, STEPS, Example, Files, describe_layer, first_layers, write
-from tests.conformance.findings import Evidence, Rung, compare
+from tests.conformance.cases import (
+    EXAMPLES,
+    LAYERS_ALONE,
+    SPEED,
+    THREADS,
+    Example,
+    Files,
+    describe_layer,
+    first_layers,
+    write,
+    write_odd,
+    write_ties,
+)
+from tests.conformance.findings import Evidence, Odd, Rung, compare
 from tests.conformance.hosting import SharedHost
 from tests.conformance.ladder import climb
-from tests.conformance.recording import Recording, Target, Timing
+from tests.conformance.probes import outputs_of
+from tests.conformance.recording import TIMEOUT, Target
+from tests.conformance.work import Exercises, Expect, Work
 
 BUDGET_OF_THE_JUDGE = 600.0
 """Seconds; so much that it never cuts an example short."""
-
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -55,17 +65,17 @@ class Report:
 class Kit:
     """The examples and what the reference makes of them; they serve every mode of every backend."""
 
-    def __init__(self, folder: Path, examples: Sequence[Example] = EXAMPLES) -> None:
+    def __init__(self, folder: Path, examples: Sequence[Example] = EXAMPLES, timeout: float = TIMEOUT) -> None:
         """Write the examples below ``folder``, where the workers get their own folders too."""
         folder.mkdir(exist_ok=True)
-        self._folder = folder
+        self._folder, self._timeout = folder, timeout
         self._files = {example.name: write(example, folder / example.name) for example in examples}
-        self._speed = write(SPEED, folder / SPEED.name)
         self._judgements = {name: judged(files) for name, files in self._files.items()}
-        self._count = 0
+        self._numbers = itertools.count()
         self._hosts: dict[tuple[Path, bytes, Path], SharedHost] = {}
         """At most one: the modes of a backend come one after the other."""
         self._caches: dict[Path, Path] = {}
+        self._ties: dict[str, Files] = {}
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -83,50 +93,94 @@ class Kit:
         device: str = "cpu",
         examples: Sequence[str] = (),
         quick: bool = False,
+        tell: Callable[[Rung], None] = lambda rung: None,
+        expect: Expect = lambda seconds: None,
     ) -> Report:
         """Take one mode through all rungs, with the examples of these names, or with all.
 
         The first one is also trained in other cuts, and the last one once more as it is and through a loader. With
-        ``quick`` nothing is timed, and all workers have one core, so that a compiler has nothing to do twice.
+        ``quick`` nothing is timed, all workers have one core, so that a compiler has nothing to do twice, and what
+        would have it compile other models is left out. Each rung is told as soon as it is judged, and what there is
+        still to come as soon as that can be judged.
         """
         chosen = {name: self._files[name] for name in examples or self._files}
-        cut, again = next(iter(chosen.values())), next(reversed(chosen.values()))
         begin = time.perf_counter()
         cores = physical_cores()
-        alone = Target(backend.path, python, mode, device, (cores[-1],), self._cache(backend.path))
+        cache = self._cache(backend.path)
+        alone = Target(backend.path, python, mode, device, (cores[-1],), cache, timeout=self._timeout)
         host = self._host(alone)
         copied = replace(alone, host=host if host.copyable else None)
-        target = copied if quick else replace(alone, processors=tuple(cores))
-        # One after the other: a compiler that keeps its results has none yet, and two would do the same work.
-        first, repeated = (recording.record(target, again, self._new_folder()) for _ in range(2))
-        timing = None if quick else self._timing(copied)
-        with SideBySide(copied, cores) as pool:
-            running = {
-                name: pool.submit(recording.record, files, self._new_folder())
-                for name, files in chosen.items()
-                if files is not again
-            }
-            loader = pool.submit(recording.record, again, self._new_folder(), input="loader")
-            whole = pool.submit(recording.record, cut, self._new_folder(), (STEPS,))
-            recordings = {name: running[name].result() if name in running else first for name in chosen}
-            whole.exception()  # wait, so that the next one finds what a compiler has kept
-            single_steps = pool.submit(recording.record, cut, self._new_folder(), (1,) * STEPS)
-            gpu = pool.submit(recording.probe_gpu, cut, self._new_folder())
-            wrong_layers = self._wrong_layers(recordings, pool)
-        evidence = Evidence(
+        together = copied if quick else replace(alone, processors=tuple(cores))
+        exercises = self._exercises(chosen, quick, len(cores))
+        work = Work(copied, together, cores, chosen, exercises, self._new_folder)
+        rungs = []
+        with ThreadPoolExecutor(len(cores)) as pool, ThreadPoolExecutor(1) as conductor:
+            try:
+                conducted = conductor.submit(work.run, pool, expect)
+                evidence = self._evidence(work, chosen, exercises, "gpu" in backend.devices, pool)
+                for rung in climb(evidence):
+                    tell(rung)
+                    rungs.append(rung)
+                conducted.result()
+            finally:  # if not everything has come, whoever works is not waited for
+                alone.crew.dismiss()
+        return Report(mode, rungs, time.perf_counter() - begin)
+
+    def _exercises(self, chosen: dict[str, Files], quick: bool, cores: int) -> Exercises:
+        """What is done besides taking the examples to their ends."""
+        pooling = [files.example for files in chosen.values() if _has_max_pool(files.example)]
+        ties = self._with_ties(pooling[0]) if pooling else None
+        if quick:
+            return Exercises(ties)
+        return Exercises(ties, self._odd, self._threads if cores > 1 else None, self._speed)
+
+    def _evidence(
+        self, work: Work, chosen: dict[str, Files], exercises: Exercises, gpu_declared: bool, pool: ThreadPoolExecutor
+    ) -> Evidence:
+        def wrong_layer(name: str) -> str:
+            return pool.submit(self._first_wrong_layer, self._files[name], work).result()
+
+        return Evidence(
             files=chosen,
             judgements=self._judgements,
-            recordings=recordings,
-            repeated=repeated,
-            whole=whole.result(),
-            single_steps=single_steps.result(),
-            loader=loader.result(),
-            gpu=gpu.result(),
-            gpu_declared="gpu" in backend.devices,
-            timing=timing,
-            wrong_layers=wrong_layers,
+            recordings=work.recordings,
+            repeated=work.repeated,
+            whole=work.whole,
+            single_steps=work.single_steps,
+            loader=work.loader,
+            gpu=work.gpu,
+            gpu_declared=gpu_declared,
+            wrong_layer=wrong_layer,
+            ties=(exercises.ties, work.ties) if exercises.ties and work.ties else None,
+            odd=work.odd if exercises.odd else None,
+            threads=work.threads if exercises.threads else None,
+            timing=work.time if exercises.speed else None,
         )
-        return Report(mode, climb(evidence), time.perf_counter() - begin)
+
+    @cached_property
+    def _odd(self) -> dict[str, tuple[Files, Odd]]:
+        """Each layer alone, and what the reference makes of odd values there."""
+        found = {}
+        for layer in LAYERS_ALONE:
+            files = write_odd(layer, self._folder / f"odd-{layer}")
+            case = files.case
+            with np.errstate(invalid="ignore"):
+                outputs = Training(case.model, case.loss, case.sgd, case.initial).logits(case.judged_features)
+            found[layer] = files, Odd(outputs, None)
+        return found
+
+    @cached_property
+    def _threads(self) -> Files:
+        return write(THREADS, self._folder / THREADS.name)
+
+    @cached_property
+    def _speed(self) -> Files:
+        return write(SPEED, self._folder / SPEED.name)
+
+    def _with_ties(self, example: Example) -> Files:
+        if example.name not in self._ties:
+            self._ties[example.name] = write_ties(example, self._folder / f"ties-{example.name}")
+        return self._ties[example.name]
 
     def _host(self, target: Target) -> SharedHost:
         """What the workers of one thread are copied from; each mode finds that of the one before it."""
@@ -150,35 +204,19 @@ class Kit:
             host.end()
         self._hosts.clear()
 
-    def _timing(self, target: Target) -> Timing | str:
-        try:
-            return recording.time_windows(target, self._speed, self._new_folder())
-        except WorkerError as error:
-            return str(error)
-
-    def _wrong_layers(self, recordings: Mapping[str, Recording], pool: SideBySide) -> dict[str, str]:
-        """For each example with wrong outputs, find the first wrong layer by loading the model's beginnings alone."""
-        found = {}
-        for name, whole in recordings.items():
-            outputs = whole.arrays.get("outputs")
-            if outputs is not None and not compare(outputs, self._judgements[name].logits, "").holds:
-                found[name] = self._first_wrong_layer(self._files[name], pool)
-        return found
-
-    def _first_wrong_layer(self, files: Files, pool: SideBySide) -> str:
+    def _first_wrong_layer(self, files: Files, work: Work) -> str:
+        """Find the first wrong layer of an example by loading the model's beginnings alone."""
         layers = files.example.model.layers
         first_with_weights = next(i for i, layer in enumerate(layers) if isinstance(layer, Linear | Conv2d))
-        beginnings = [
-            write(first_layers(files.example, count), self._new_folder())
+        beginnings = {
+            str(count): write(first_layers(files.example, count), self._new_folder())
             for count in range(first_with_weights + 1, len(layers) + 1)
-        ]
-        futures = [
-            pool.submit(recording.record, beginning, self._new_folder(), train=False) for beginning in beginnings
-        ]
-        for count, (beginning, future) in enumerate(zip(beginnings, futures, strict=True), first_with_weights + 1):
-            outputs, expected = future.result().arrays.get("outputs"), judged(beginning).logits
+        }
+        found = work.on_a_core(lambda target: outputs_of(target, beginnings, self._new_folder()))
+        for count, outputs in found.items():
+            expected = judged(beginnings[count]).logits
             if outputs is None or not compare(outputs, expected, "").holds:
-                layer = f"layers[{count - 1}], {describe_layer(layers[count - 1])}"
+                layer = f"layers[{int(count) - 1}], {describe_layer(layers[int(count) - 1])}"
                 if outputs is not None and compare(np.sort(outputs), in_order(expected), "").holds:
                     return f"flatten has to keep the order channels, height, width: after {layer} it does not"
                 return f"the first wrong layer is {layer}"
@@ -186,45 +224,11 @@ class Kit:
 
     def _new_folder(self) -> Path:
         """A path that nobody has; whoever gets it makes it."""
-        self._count += 1
-        return self._folder / f"{self._count:04d}"
+        return self._folder / f"{next(self._numbers):04d}"
 
 
-class SideBySide:
-    """Runs functions of a target at the same time, each on a core of its own."""
-
-    def __init__(self, target: Target, cores: Sequence[int]) -> None:
-        """Use these cores."""
-        self._target = target
-        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for core in cores:
-            self._free.put(core)
-        self._pool = ThreadPoolExecutor(len(cores))
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Wait for all of them."""
-        self._pool.shutdown()
-
-    def submit(
-        self,
-        function: Callable[Concatenate[Target, Arguments], Result],
-        *args: Arguments.args,
-        **kwargs: Arguments.kwargs,
-    ) -> Future[Result]:
-        """Call the function as soon as a core is free, with the target on that core as its first argument."""
-
-        def on_one_core() -> Result:
-            core = self._free.get()
-            try:
-                return function(replace(self._target, processors=(core,)), *args, **kwargs)
-            finally:
-                self._free.put(core)
-
-        return self._pool.submit(on_one_core)
+def _has_max_pool(example: Example) -> bool:
+    return any(isinstance(layer, MaxPool2d) for layer in example.model.layers)
 
 
 def in_order(expected: Expectation) -> Expectation:

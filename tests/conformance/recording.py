@@ -2,55 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from backends.contract import Input, Job, Parameters, job_to_json
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.process import Answer, Launch, WorkerError, WorkerProcess
 from tests.conformance.cases import TEST_CHUNK, Example, Files
-from tests.conformance.hosting import SharedHost
+from tests.conformance.hosting import Crew, SharedHost
+from tests.conformance.measuring import busy_share
 
-BUDGET = 240.0
-"""Seconds that one process may work; compilers are slow."""
+TIMEOUT = 240.0
+"""Seconds that one process may work, unless the options say otherwise; compilers are slow."""
 
 CUTS = (1, 3, 4, 4)
 """Steps of each ``train`` call."""
 
-WINDOW_SECONDS = 0.15
-"""Training time of a timed window, at least."""
 
-WARM_UPS = 3
-"""Windows of each length before it is timed: a compiler may compile twice."""
-
-GRACE_SECONDS = 0.1
-"""After ``synchronize``; a pool of threads may spin for a moment before it sleeps."""
-
-WATCHED_SECONDS = 0.25
-"""How long an idle process is watched: processor time is counted in steps of 0.01 s."""
-
-WATCHES = 3
-"""Times that a busy process is watched again before it counts as busy."""
-
-LARGEST_IDLE_SHARE = 0.1
-"""Of one core."""
-
-LARGEST_WAIT = 0.3
-"""Of a window, that ``parameters`` may still wait for after ``synchronize``."""
-
-SMALLEST_RATIO = 1.5
-"""Of the times of 2N and of N steps; 2 without overhead and noise."""
-
-LONGEST_TIMING = 15.0
-"""Seconds; others use the machine too, so it is tried again until the best figures are right, or for so long."""
+Stages = Generator[WorkerProcess, None, None]
+"""What ``record`` goes through."""
 
 
 class NotReached(Exception):
@@ -76,18 +54,25 @@ class Target:
     """An existing folder in which compilers keep their results from process to process, as in a bench."""
     host: SharedHost | None = None
     """What workers are copied from; without, each starts an interpreter and imports the framework."""
+    timeout: float = TIMEOUT
+    """Seconds that one process may work."""
+    crew: Crew = field(default_factory=Crew)
+    """Those who are at work."""
 
     def launch(self, folder: Path) -> Launch:
         """How a worker is started in an existing folder."""
         environment = worker_environment(len(self.processors))
         if self.cache:
             environment["TMPDIR"] = str(self.cache)
-        return Launch(self.python, folder, folder / "log", environment, list(self.processors), BUDGET)
+        return Launch(self.python, folder, folder / "log", environment, list(self.processors), self.timeout)
 
 
 @dataclass
 class Recording:
-    """What came back; ``stopped`` is empty if everything did."""
+    """What came back so far; ``stopped`` is empty unless something failed.
+
+    It is made by one thread and read by another one, which waits until it knows.
+    """
 
     example: Example
     doing: str = "import"
@@ -98,12 +83,17 @@ class Recording:
     start_seconds: float = 0.0
     settings: dict[str, Any] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
+    ended: bool = False
+    """Whether nothing more will be reached."""
     arrays: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """"outputs" and "outputs again" before training, "losses" of every step, "trained outputs" after it."""
     parameters: dict[str, Parameters] = field(default_factory=dict)
-    """"loaded", "after predict", "one step" and "trained"."""
+    """"loaded", "after predict", "held" (the same arrays once more, a step later), "one step" and "trained"."""
     busy_share: float = 0.0
     """Processor time per second while nothing is asked for, after training: 1.0 is one busy core."""
+    seconds: float = 0.0
+    """What it took so far, without waiting for its turn."""
+    changed: threading.Condition = field(default_factory=threading.Condition)
 
     def array(self, name: str) -> NDArray[np.float32]:
         """Return an array; raises NotReached if it did not come to that."""
@@ -116,35 +106,26 @@ class Recording:
         return self.parameters[name]
 
     def need(self, name: str) -> None:
-        """Raise NotReached unless ``name`` was reached."""
-        if name not in self.reached:
+        """Wait until ``name`` is reached; raises NotReached if it will not be."""
+        if not self.comes_to(name):
             raise NotReached(self.stopped, self.log)
 
+    def comes_to(self, name: str) -> bool:
+        """Wait until it is known whether ``name`` is reached."""
+        with self.changed:
+            return self.changed.wait_for(lambda: name in self.reached or self.ended) and name in self.reached
 
-@dataclass
-class Timing:
-    """The best of several rounds, in seconds: windows of N and 2N steps, and what is left after a window."""
+    def reach(self, name: str) -> None:
+        """Let those know who wait for it."""
+        with self.changed:
+            self.reached.add(name)
+            self.changed.notify_all()
 
-    steps: int
-    window: float
-    double_window: float
-    wait: float
-    """Seconds that ``parameters`` takes longer right after a window than when asked again."""
-
-    @property
-    def ratio(self) -> float:
-        """How many times longer twice the steps take."""
-        return self.double_window / self.window
-
-    @property
-    def wait_share(self) -> float:
-        """How much of a window's work is waited for after it."""
-        return max(0.0, self.wait / (self.window + self.wait))
-
-    @property
-    def waits(self) -> bool:
-        """Whether ``synchronize`` returns when the work is done, and not before."""
-        return self.ratio >= SMALLEST_RATIO and self.wait_share <= LARGEST_WAIT
+    def end(self) -> None:
+        """Let those know who wait for something that will not come any more."""
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
 
 
 @contextmanager
@@ -154,12 +135,13 @@ def worker(target: Target, folder: Path) -> Iterator[WorkerProcess]:
     launch = target.launch(folder)
     process = target.host.copy(launch) if target.host else WorkerProcess(launch)
     try:
+        target.crew.join(process)
         if not target.host:
             process.hello()
             process.ask("import", file=str(target.file))
         yield process
     finally:
-        process.kill()
+        target.crew.leave(process)
 
 
 def load(
@@ -172,39 +154,52 @@ def load(
 
 
 def record(
+    recording: Recording,
     target: Target,
     files: Files,
     folder: Path,
     cuts: Sequence[int] = CUTS,
-    train: bool = True,
     input: Input = "resident",
-) -> Recording:
-    """Take an example from ``load`` to the outputs after training, or to its first outputs only."""
-    recording = Recording(files.example)
+) -> Stages:
+    """Take an example from ``load`` to the outputs after training, in stages; the process lives until it is exhausted.
+
+    A stage ends with the first outputs, with the first call of ``train``, and with the end. Each yields the process.
+    """
     try:
         begin = time.perf_counter()
         with worker(target, folder) as process:
             recording.start_seconds = time.perf_counter() - begin
-            recording.reached.add("import")
+            recording.reach("import")
             _prepare(process, files, target, recording, input)
-            if train:
-                _train(process, files, recording, cuts)
+            yield process
+            losses = _first_call(process, recording, cuts)
+            yield process
+            _train(process, files, recording, cuts, losses)
+            yield process
     except WorkerError as error:
         recording.stopped = f"{recording.doing}: {error}"
         recording.unavailable = error.status == "unavailable"
         if "NotImplementedError" not in recording.stopped:
             recording.log = tail(folder / "log")
-    return recording
+    finally:
+        recording.end()
+
+
+def advance(recording: Recording, stages: Stages) -> None:
+    """Take the next stage, if there is one."""
+    begin = time.perf_counter()
+    next(stages, None)
+    recording.seconds += time.perf_counter() - begin
 
 
 def _prepare(process: WorkerProcess, files: Files, target: Target, recording: Recording, input: Input) -> None:
     """Ask for everything that comes before training."""
     recording.doing = "load"
     load(process, files, target, target.device, input)
-    recording.reached.add("load")
+    recording.reach("load")
     recording.doing = "describe"
     recording.settings = process.ask("describe").values["settings"]
-    recording.reached.add("describe")
+    recording.reach("describe")
     recording.doing = "parameters"
     _keep_parameters(process, recording, "loaded")
     recording.doing = "put"
@@ -215,25 +210,38 @@ def _prepare(process: WorkerProcess, files: Files, target: Target, recording: Re
     _keep_outputs(process, files, recording, "outputs")
     _keep_outputs(process, files, recording, "outputs again")
     recording.doing = "parameters"
-    _keep_parameters(process, recording, "after predict")
+    _keep_parameters(process, recording, "after predict", hold=True)
 
 
-def _train(process: WorkerProcess, files: Files, recording: Recording, cuts: Sequence[int]) -> None:
-    """Ask for the full batches, the short one, one more full one, and what has become of the model."""
+def _first_call(process: WorkerProcess, recording: Recording, cuts: Sequence[int]) -> NDArray[np.float32]:
+    """Ask for the first steps, and for what has become of the parameters."""
     recording.doing = "train and synchronize"
-    losses = []
-    for number, steps in enumerate(cuts):
-        losses.append(_losses(process.ask("train", start=sum(cuts[:number]), steps=steps), steps))
-        if number == 0 and steps == 1:
-            _keep_parameters(process, recording, "one step")
+    losses = expect_losses(process.ask("train", start=0, steps=cuts[0]), cuts[0])
+    recording.arrays["first losses"] = losses
+    recording.reach("first losses")
+    _keep(process.ask("held"), recording, "held")
+    if cuts[0] == 1:
+        _keep_parameters(process, recording, "one step")
+    return losses
+
+
+def _train(
+    process: WorkerProcess, files: Files, recording: Recording, cuts: Sequence[int], first: NDArray[np.float32]
+) -> None:
+    """Ask for the other full batches, the short one, one more full one, and what has become of the model."""
+    recording.doing = "train and synchronize"
+    losses = [first]
+    for number, steps in enumerate(cuts[1:], start=1):
+        losses.append(expect_losses(process.ask("train", start=sum(cuts[:number]), steps=steps), steps))
     recording.arrays["full batches"] = np.concatenate(losses)
-    recording.reached.add("full batches")
-    recording.busy_share = _busy_share(process.pid)
+    recording.reach("full batches")
     recording.doing = "train and synchronize with a short batch"
-    losses.append(_losses(process.ask("train_last", epoch=0), 1))
-    losses.append(_losses(process.ask("train", start=0, steps=1), 1))
+    losses.append(expect_losses(process.ask("train_last", epoch=0), 1))
+    losses.append(expect_losses(process.ask("train", start=0, steps=1), 1))
     recording.arrays["losses"] = np.concatenate(losses)
-    recording.reached.add("losses")
+    recording.reach("losses")
+    recording.busy_share = busy_share(process.pid)
+    recording.reach("idle")
     recording.doing = "predict after training"
     _keep_outputs(process, files, recording, "trained outputs")
     _keep_parameters(process, recording, "trained")
@@ -250,20 +258,24 @@ def order(process: WorkerProcess, files: Files) -> None:
     process.ask("order", **{name: str(files.folder / f"{name}.npy") for name in ("batches", "last_batches")})
 
 
-def _keep_parameters(process: WorkerProcess, recording: Recording, name: str) -> None:
-    answer = process.ask("parameters")
+def _keep_parameters(process: WorkerProcess, recording: Recording, name: str, hold: bool = False) -> None:
+    _keep(process.ask("parameters", hold=hold), recording, name)
+
+
+def _keep(answer: Answer, recording: Recording, name: str) -> None:
     recording.parameters[name] = dict(zip(answer.values["names"], answer.arrays, strict=True))
-    recording.reached.add(name)
+    recording.reach(name)
 
 
 def _keep_outputs(process: WorkerProcess, files: Files, recording: Recording, name: str) -> None:
     (outputs,) = process.ask("predict", name="test").arrays
     _expect("predict", outputs, len(files.case.judged_features))
     recording.arrays[name] = outputs
-    recording.reached.add(name)
+    recording.reach(name)
 
 
-def _losses(answer: Answer, steps: int) -> NDArray[np.float32]:
+def expect_losses(answer: Answer, steps: int) -> NDArray[np.float32]:
+    """The losses of an answer; raises WorkerError if it has others than one for each step."""
     (losses,) = answer.arrays
     _expect("synchronize", losses, steps)
     if losses.ndim != 1:
@@ -275,75 +287,6 @@ def _expect(method: str, array: NDArray[Any], rows: int) -> None:
     if array.dtype != np.float32 or array.shape[:1] != (rows,):
         found = f"{array.dtype} of shape {array.shape}"
         raise WorkerError("failed", f"{method} returned {found}; return a float32 array with {rows} rows")
-
-
-def probe_gpu(target: Target, files: Files, folder: Path) -> tuple[str, str]:
-    """Load on a GPU, then on the CPU if there was none, as ``--device auto`` does; return a status and the reason."""
-    status, reason = "loaded", ""
-    try:
-        with worker(target, folder) as process:
-            try:
-                load(process, files, target, "gpu")
-            except WorkerError as error:
-                status, reason = error.status, str(error)
-                if status == "unavailable" and target.device == "cpu":
-                    load(process, files, target, "cpu")
-    except WorkerError as error:
-        return "failed", str(error)
-    return status, reason
-
-
-def time_windows(target: Target, files: Files, folder: Path) -> Timing:
-    """Time windows of N and 2N steps; nothing else should run meanwhile.
-
-    Raises WorkerError as the worker does, or if a window comes back with other losses than one for each step.
-    """
-    with worker(target, folder) as process:
-        load(process, files, target, target.device)
-        put(process, files, "train", len(files.case.features))
-        order(process, files)
-        steps = 1
-        while (seconds := min(sum(_window(process, steps)) for _ in range(WARM_UPS))) < WINDOW_SECONDS:
-            steps = max(2 * steps, min(int(1.2 * WINDOW_SECONDS / seconds * steps), 16 * steps))
-        for _ in range(WARM_UPS):
-            _window(process, 2 * steps)
-        timing = Timing(steps, np.inf, np.inf, np.inf)
-        begin = time.perf_counter()
-        while not (np.isfinite(timing.window) and timing.waits) and time.perf_counter() - begin < LONGEST_TIMING:
-            window, wait = _window(process, steps)
-            again = process.ask("parameters").seconds
-            double_window, _ = _window(process, 2 * steps)
-            timing.window = min(timing.window, window)
-            timing.double_window = min(timing.double_window, double_window)
-            timing.wait = min(timing.wait, wait - again)
-        return timing
-
-
-def _window(process: WorkerProcess, steps: int) -> tuple[float, float]:
-    """Train and synchronize, then ask for the parameters, which has to wait if ``synchronize`` has not."""
-    answer = process.ask("train", start=0, steps=steps)
-    _losses(answer, steps)
-    return answer.seconds, process.ask("parameters").seconds
-
-
-def _busy_share(pid: int) -> float:
-    """Watch a process that has nothing to do."""
-    smallest = np.inf
-    for _ in range(WATCHES):
-        time.sleep(GRACE_SECONDS)
-        before, begin = _processor_seconds(pid), time.perf_counter()
-        time.sleep(WATCHED_SECONDS)
-        smallest = min(smallest, (_processor_seconds(pid) - before) / (time.perf_counter() - begin))
-        if smallest <= LARGEST_IDLE_SHARE:
-            break
-    return float(smallest)
-
-
-def _processor_seconds(pid: int) -> float:
-    """Processor time of a process and all its descendants so far, user and system."""
-    parent = psutil.Process(pid)
-    times = [process.cpu_times() for process in (parent, *parent.children(recursive=True))]
-    return float(sum(time.user + time.system for time in times))
 
 
 def tail(log: Path, lines: int = 12) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from backends.hosting import environments
-from tests.conformance import recording
+from benchmarks.machine.processors import physical_cores
+from tests.conformance import probes, work
 from tests.conformance.cases import EXAMPLES
+from tests.conformance.findings import Rung
 from tests.conformance.kit import Kit, Report
-from tests.conformance.recording import Timing
+from tests.conformance.measuring import Threads, Timing
 
-Check = Callable[[Path], Report]
+Check = Callable[..., Report]
 SOME = [example for example in EXAMPLES if example.name in ("rows", "regression", "strides")]
 
 
@@ -27,15 +30,36 @@ def small_kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
 @pytest.fixture
 def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the timing out where it is not the point."""
-    monkeypatch.setattr(recording, "time_windows", lambda *_: Timing(1, 0.1, 0.2, 0.0))
+    monkeypatch.setattr(work, "time_windows", lambda *_: Timing(1, 0.1, 0.2, 0.0))
 
 
 @pytest.fixture
 def check(small_kit: Kit) -> Check:
-    def check(path: Path) -> Report:
-        return small_kit.check(environments.find(str(path)), Path(sys.executable), "numpy")
+    def check(path: Path, quick: bool = True) -> Report:
+        return small_kit.check(environments.find(str(path)), Path(sys.executable), "numpy", quick=quick)
 
     return check
+
+
+TOP = """
+from dataclasses import replace
+from functools import reduce
+from backends.contract import MaxPool2d, ReLU, Tanh, Unavailable
+from backends.float64.layers import OPERATIONS, Back, places
+
+def share_among_ties(layer, own, x):
+    candidates = places(x, layer.kernel, layer.stride)
+    y = reduce(np.maximum, candidates)
+    ties = sum(candidate == y for candidate in candidates)
+
+    def inputs(g):
+        total = np.zeros(x.shape)
+        for place, candidate in zip(places(total, layer.kernel, layer.stride), candidates):
+            place += g * (candidate == y) / ties
+        return total
+
+    return y, Back(inputs)
+"""
 
 
 def failed(report: Report) -> dict[str, str]:
@@ -57,9 +81,11 @@ def test_the_reference_passes(tmp_path: Path) -> None:
     report = kit.check(environments.find("reference"), Path(sys.executable), "numpy")
     assert failed(report) == {}
     assert report.holds
-    assert len(report.rungs) == 32
+    assert len(report.rungs) == 36
     assert "equal to the bit" in text(report, "determinism")
     assert "NumPy has no input pipeline" in text(report, "loader"), "a mode may be without a loader"
+    assert text(report, "odd values").endswith("subnormal numbers: through every layer")
+    assert "cannot tell its threads" in text(report, "threads")
 
 
 @pytest.mark.usefixtures("untimed")
@@ -229,17 +255,148 @@ def test_the_reference_passes(tmp_path: Path) -> None:
             "loader",
             "load: ImportError",
         ),
+        (
+            """
+            def load(self, job):
+                super().load(job)
+                self.own = super().parameters()
+
+            def synchronize(self, handle):
+                for name, values in super().parameters().items():
+                    self.own[name][...] = values
+                return super().synchronize(handle)
+
+            def parameters(self):
+                return self.own
+            """,
+            "copies",
+            "changed with the next step: in rows",
+        ),
+        (
+            """
+            def load(self, job):
+                OPERATIONS[MaxPool2d] = share_among_ties
+                super().load(job)
+            """,
+            "ties",
+            "share it among them",
+        ),
     ],
 )
 def test_each_way_to_be_wrong_fails_at_its_rung(
     check: Check, write_backend: Callable[..., Path], body: str, rung: str, said: str
 ) -> None:
-    top = "from dataclasses import replace\nfrom backends.contract import MaxPool2d, ReLU, Tanh, Unavailable"
-    report = check(write_backend("wrong", body, top))
+    report = check(write_backend("wrong", body, TOP))
     assert not report.holds
     first, explanation = next(iter(failed(report).items()))
     assert first == rung, failed(report)
     assert said in explanation
+
+
+@pytest.mark.usefixtures("untimed")
+def test_what_a_layer_hides_is_told_and_not_refused(check: Check, write_backend: Callable[..., Path]) -> None:
+    body = """
+    def load(self, job):
+        OPERATIONS[ReLU] = lambda layer, own, x: (np.where(x > 0, x, 0), Back(lambda g: g * (x > 0)))
+        OPERATIONS[Tanh] = lambda layer, own, x: (np.tanh(x) * (abs(x) > 1e-38), Back(lambda g: g / np.cosh(x) ** 2))
+        super().load(job)
+    """
+    report = check(write_backend("hiding", body, TOP), quick=False)
+    assert report.holds, failed(report)
+    assert text(report, "odd values") == (
+        "not-a-number: changed by relu; subnormal numbers: flushed to 0 by tanh; "
+        "infinity, minus infinity: through every layer"
+    )
+
+
+@pytest.mark.usefixtures("untimed")
+@pytest.mark.parametrize("view", ["np.asfortranarray(v)", "np.ascontiguousarray(v.T).T"])
+def test_parameters_may_lie_in_memory_as_they_like(check: Check, write_backend: Callable[..., Path], view: str) -> None:
+    body = f"def parameters(self):\n    return {{k: {view} for k, v in super().parameters().items()}}"
+    assert failed(check(write_backend("columns", body))) == {}
+
+
+@pytest.mark.parametrize(
+    ("threads", "holds"),
+    [
+        (Threads(given=2, reported=2, busy=1.9, spread=2.0), True),
+        (Threads(given=2, reported=2, busy=0.7, spread=1.9), True),  # on a machine with other work
+        (Threads(given=2, reported=2, busy=1.0, spread=1.0), False),  # one does it all
+        (Threads(given=2, reported=8, busy=1.9, spread=2.0), False),
+        (Threads(given=2, reported=1, busy=1.0, spread=1.0), True),
+        (Threads(given=2, reported=1, busy=1.0, spread=2.0), True),  # one works for the other
+        (Threads(given=2, reported=1, busy=1.8, spread=2.0), False),
+        (Threads(given=2, reported=None, busy=1.8, spread=2.0), True),
+    ],
+)
+def test_threads_that_are_told_fit_the_processor_time(threads: Threads, holds: bool) -> None:
+    assert threads.are_told is holds
+
+
+@pytest.mark.skipif(len(physical_cores()) < 2, reason="one processor does not tell")
+@pytest.mark.usefixtures("untimed")
+def test_threads_that_do_not_work_are_seen(check: Check, write_backend: Callable[..., Path]) -> None:
+    body = """
+    def load(self, job):
+        super().load(job)
+        self.limit = threadpool_limits(1)
+
+    def describe(self):
+        return {**super().describe(), 'threads': len(os.sched_getaffinity(0))}
+    """
+    report = check(write_backend("lazy", body, "from threadpoolctl import threadpool_limits"), quick=False)
+    assert "tells 2 threads" in failed(report)["threads"]
+
+
+def test_rungs_are_told_one_by_one_and_how_long_it_will_take(small_kit: Kit) -> None:
+    told: list[str] = []
+    seconds: list[float] = []
+    backend, python = environments.find("reference"), Path(sys.executable)
+    report = small_kit.check(
+        backend, python, "numpy", quick=True, tell=lambda rung: told.append(rung.name), expect=seconds.append
+    )
+    assert told == [rung.name for rung in report.rungs]
+    assert 0 < seconds[0] < 60
+
+
+@pytest.mark.usefixtures("untimed")
+def test_early_rungs_are_told_while_others_work(small_kit: Kit, write_backend: Callable[..., Path]) -> None:
+    told: list[tuple[str, float]] = []
+    body = """
+    def train(self, data, batches):
+        time.sleep(0 if self.training.velocities else 0.5)  # in the first call
+        return super().train(data, batches)
+    """
+    path = write_backend("slow", body)
+    small_kit.check(
+        environments.find(str(path)),
+        Path(sys.executable),
+        "numpy",
+        quick=True,
+        tell=lambda rung: told.append((rung.name, time.perf_counter())),
+    )
+    at = dict(told)
+    assert at["outputs strides"] < at["one step rows"] - 0.2
+
+
+def test_a_worker_that_hangs_is_ended_in_time(tmp_path: Path, write_backend: Callable[..., Path]) -> None:
+    hasty = Kit(tmp_path / "kit", SOME[:1], timeout=1.0)
+    path = write_backend("hangs", "def train(self, data, batches):\n    time.sleep(1000)")
+    begin = time.perf_counter()
+    report = hasty.check(environments.find(str(path)), Path(sys.executable), "numpy", quick=True)
+    assert "train and synchronize: no answer within the time-out" in failed(report)["loss cross-entropy"]
+    assert time.perf_counter() - begin < 30
+
+
+def test_who_stops_the_kit_does_not_wait_for_its_workers(small_kit: Kit, write_backend: Callable[..., Path]) -> None:
+    path = write_backend("hangs", "def train(self, data, batches):\n    time.sleep(1000)")
+
+    def stop(rung: Rung) -> None:
+        if rung.name == "layouts":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small_kit.check(environments.find(str(path)), Path(sys.executable), "numpy", tell=stop)
 
 
 @pytest.mark.usefixtures("untimed")
@@ -257,7 +414,7 @@ def test_work_that_goes_on_after_synchronize_is_seen(check: Check, write_backend
 def test_a_synchronize_that_does_not_wait_is_seen(
     check: Check, write_backend: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "LONGEST_TIMING", 3.0)  # it is wrong from the first window to the last
+    monkeypatch.setattr(probes, "LONGEST_TIMING", 3.0)  # it is wrong from the first window to the last
     body = """
     def train(self, data, batches):
         self.thread = threading.Thread(target=time.sleep, args=(0.02 * len(batches),))
@@ -269,19 +426,21 @@ def test_a_synchronize_that_does_not_wait_is_seen(
             self.thread.join()
         return super().parameters()
     """
-    report = check(write_backend("early", body, "import threading"))
+    report = check(write_backend("early", body, "import threading"), quick=False)
     assert "synchronize" in failed(report)
 
 
-def test_the_quick_kit_times_nothing_and_leaves_out_nothing_else(small_kit: Kit) -> None:
+def test_the_quick_kit_times_nothing_and_has_no_models_compiled_for_a_look(small_kit: Kit) -> None:
     backend, python = environments.find("reference"), Path(sys.executable)
     quick, whole = (small_kit.check(backend, python, "numpy", quick=quick) for quick in (True, False))
     assert quick.holds
-    assert [rung.name for rung in quick.rungs] == [rung.name for rung in whole.rungs if rung.name != "synchronize"]
+    left_out = ("odd values", "threads", "synchronize")
+    assert [rung.name for rung in quick.rungs] == [rung.name for rung in whole.rungs if rung.name not in left_out]
 
 
 def test_losses_that_a_long_call_drops_are_missed(check: Check, write_backend: Callable[..., Path]) -> None:
-    report = check(write_backend("few", "def synchronize(self, handle):\n    return super().synchronize(handle)[-16:]"))
+    path = write_backend("few", "def synchronize(self, handle):\n    return super().synchronize(handle)[-16:]")
+    report = check(path, quick=False)
     assert "synchronize returned float32 of shape (16,)" in failed(report)["synchronize"]
 
 

@@ -11,18 +11,17 @@ from tests.conformance.findings import Evidence, Finding, compare, difference_in
 
 def start(evidence: Evidence) -> Finding:
     """The file can be imported in the backend's environment."""
-    recordings = list(evidence.recordings.values())
-    for recording in recordings:
-        recording.need("import")
+    recording = evidence.with_all_cores
+    recording.need("import")
     # Of a process with an interpreter and an import of its own, unless the kit was to be quick.
-    return Finding(True, f"interpreter and import in {evidence.repeated.start_seconds:.1f} s")
+    return Finding(True, f"interpreter and import in {recording.start_seconds:.1f} s")
 
 
 def loading(evidence: Evidence) -> Finding:
     """Every model loads; a layer or an option that is not supported counts as failed."""
     advice = "load has to build this model with this loss and SGD; only an Unavailable that users will see may be left"
     for name, recording in evidence.recordings.items():
-        if "load" not in recording.reached:
+        if not recording.comes_to("load"):
             example = recording.example
             what = f"{name} ({example.layers}; {example.loss}; {example.options})"
             return Finding(False, f"{recording.stopped} in {what}", f"{advice}\n{recording.log}")
@@ -31,7 +30,7 @@ def loading(evidence: Evidence) -> Finding:
 
 def describe(evidence: Evidence) -> Finding:
     """``describe`` has the keys that the record of a run shows."""
-    recording = evidence.repeated  # one of those that have all cores
+    recording = evidence.with_all_cores
     recording.need("describe")
     settings = recording.settings
     kinds: dict[str, Any] = {"versions": dict, "device": str, "threads": int | None, "precision": str}
@@ -53,7 +52,7 @@ def describe(evidence: Evidence) -> Finding:
 def gpu(evidence: Evidence) -> Finding:
     """A GPU that is not there, or not supported, is Unavailable with a reason; the CPU can be loaded after that."""
     next(iter(evidence.recordings.values())).need("load")
-    status, reason = evidence.gpu
+    status, reason = evidence.gpu.result()
     expected = evidence.gpu_declared and has_nvidia_gpu()
     if status == "unavailable" and reason:
         return Finding(True, f"unavailable: {reason}")
@@ -80,7 +79,7 @@ def outputs(name: str, evidence: Evidence) -> Finding:
     """The outputs before training: the forward pass of every layer."""
     recording = evidence.recordings[name]
     difference = compare(recording.array("outputs"), evidence.judgements[name].logits, "[sample, output]")
-    advice = evidence.wrong_layers.get(name, "") or f"compare predict with the formulas in contract.py: {name}"
+    advice = "" if difference.holds else evidence.wrong_layer(name)
     return Finding(difference.holds, f"{recording.example.layers}: {difference}", advice)
 
 

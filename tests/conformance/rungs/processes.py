@@ -9,8 +9,7 @@ from tests.conformance.recording import Recording
 
 def determinism(evidence: Evidence) -> Finding:
     """Two processes, the same requests; what differs is reported, and is wrong only where the reference says so."""
-    first = evidence.recordings[evidence.repeated.example.name]
-    return _same("a second process", first, evidence.repeated, evidence)
+    return _same("a second process", evidence.with_all_cores, evidence.repeated, evidence)
 
 
 def cuts(evidence: Evidence) -> Finding:
@@ -36,7 +35,7 @@ def _same(what: str, first: Recording, second: Recording, evidence: Evidence) ->
 def loader(evidence: Evidence) -> Finding:
     """The framework's own input pipeline feeds the same batches in the same order; a mode may be without one."""
     recording = evidence.loader
-    if recording.unavailable and "load" not in recording.reached:
+    if not recording.comes_to("load") and recording.unavailable:
         return Finding(True, f"none: {recording.stopped.removeprefix('load: ')}")
     judgement = evidence.judgements[recording.example.name]
     losses = compare(recording.array("losses"), judgement.losses, "step")

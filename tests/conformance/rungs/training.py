@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from backends.contract import Parameters
+from backends.float64.training import Training
 from results.proof.judge import Expectation, Judgement
 from tests.conformance.cases import STEPS
 from tests.conformance.explanation import explain
-from tests.conformance.findings import Difference, Evidence, Finding, compare, worst
+from tests.conformance.findings import Difference, Evidence, Finding, compare, difference_in_bits, worst
 
 
 def loss(kind: str, evidence: Evidence) -> Finding:
@@ -16,7 +17,7 @@ def loss(kind: str, evidence: Evidence) -> Finding:
     differences = []
     for name, recording in evidence.recordings.items():
         if recording.example.loss == kind:
-            losses, expected = recording.array("full batches")[:1], evidence.judgements[name].losses
+            losses, expected = recording.array("first losses")[:1], evidence.judgements[name].losses
             differences.append(compare(losses, Expectation(expected.values[:1], expected.tolerance[:1]), name))
             if not differences[-1].holds:
                 break
@@ -72,3 +73,35 @@ def short_batch(evidence: Evidence) -> Finding:
     text = " and ".join(f"{last} samples after batches of {batch}" for last, batch in sizes)
     advice = "train gets batches of any size; a short one is neither dropped, padded, nor divided by the full size"
     return Finding(difference.holds, f"{text}: {difference}", advice)
+
+
+TIES_ALLOWED = 0.01
+"""Of the largest change of a parameter: another choice is as large as that, and rounding a thousandth of this."""
+
+
+def ties(evidence: Evidence) -> Finding:
+    """Where elements of a max pool's window are equal, the first one has the gradient, as with all three frameworks."""
+    assert evidence.ties
+    files, recording = evidence.ties
+    case, found = files.case, recording.weights("one step")
+    run = Training(case.model, case.loss, case.sgd, case.initial)
+    run.step(case.features[case.batches[0]], case.labels[case.batches[0]])
+    difference = worst(
+        compare(found[name], Expectation(right, TIES_ALLOWED * np.abs(right - case.initial[name]).max()), name)
+        for name, right in run.parameters.items()
+    )
+    advice = (
+        "where several elements of a window are the largest, the first of them in row-major order gets all of the "
+        "gradient; some frameworks share it among them"
+    )
+    return Finding(difference.holds, f"{files.example.name}, one step: {difference}", advice)
+
+
+def copies(evidence: Evidence) -> Finding:
+    """What ``parameters`` returned stays as it is while training goes on."""
+    for name, recording in evidence.recordings.items():
+        wrong = difference_in_bits(recording.weights("held"), recording.weights("after predict"))
+        if wrong:
+            advice = "parameters has to return copies: what it returned before a step shares memory with the model"
+            return Finding(False, f"arrays of parameters changed with the next step: in {name}, {wrong}", advice)
+    return Finding(True, "arrays of parameters stay as they are while training goes on, to the bit")
