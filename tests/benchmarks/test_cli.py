@@ -147,13 +147,14 @@ def test_a_dry_run_gives_the_answer_of_the_run(
     assert dry.stderr == real.stderr
 
 
-def test_a_dry_run_says_where_it_has_not_looked(
+def test_a_dry_run_says_what_it_would_download_and_has_not_looked_at(
     lockstep: Lockstep, environment: dict[str, str], tmp_path: Path
 ) -> None:
     environment["LOCKSTEP_DATA"] = str(tmp_path)
     ended = lockstep("run", "mnist-mlp", "--backend", "reference", "--dry-run")
     assert ended.returncode == 0
-    assert "its data is not prepared yet, and was not looked at" in ended.stdout
+    assert "mnist is not in" in ended.stdout
+    assert "download" in ended.stdout
 
 
 def write_picture_experiment(folder: Path) -> None:
