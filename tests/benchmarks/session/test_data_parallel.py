@@ -53,10 +53,12 @@ def told(results: Path) -> str:
 def test_losses_are_those_of_one_device_by_the_ladder_also_where_batches_do_not_divide(
     results: Path, interpreters: Interpreters, framework: str
 ) -> None:
-    code = run(results, interpreters, framework, overrides={**UNEVEN, "replicas": 2})
+    # What "compile" has besides eager's DistributedDataParallel takes minutes to compile in two processes.
+    modes = [mode for mode in environments.find(framework).modes if mode != "compile"]
+    code = run(results, interpreters, framework, modes=modes, overrides={**UNEVEN, "replicas": 2})
     table = rows(results)
     assert code == OK, told(results)
-    assert set(table["mode"]) == set(environments.find(framework).modes)
+    assert set(table["mode"]) == set(modes)
     unavailable = table["mode"].eq("aot")  # which PyTorch compiles for one process
     assert table["status"].where(~unavailable, "ok").eq("ok").all()
     table = table[~unavailable]

@@ -187,7 +187,7 @@ def test_the_page_says_who_makes_0_of_subnormal_weights(tmp_path: Path) -> None:
     assert "usual" not in text
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1), number=st.floats(), status=st.sampled_from(["ok", "failed", "diverged"]))
 def test_whatever_a_run_holds_there_is_a_page(
     text: str, number: float, status: str, tmp_path_factory: pytest.TempPathFactory
