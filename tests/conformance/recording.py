@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from backends.contract import Input, Job, Parameters, job_to_json
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.process import Answer, Launch, WorkerError, WorkerProcess
+from results.record import Status
 from tests.conformance.cases import TEST_CHUNK, Example, Files
 from tests.conformance.hosting import Crew, SharedHost
 from tests.conformance.measuring import busy_share
@@ -77,8 +78,8 @@ class Recording:
     example: Example
     doing: str = "import"
     stopped: str = ""
-    unavailable: bool = False
-    """Whether what stopped it was an Unavailable, of which ``stopped`` gives the reason."""
+    status: Status = "ok"
+    """Of what stopped it; "unavailable" is an Unavailable, of which ``stopped`` gives the reason."""
     log: str = ""
     start_seconds: float = 0.0
     settings: dict[str, Any] = field(default_factory=dict)
@@ -178,7 +179,7 @@ def record(
             yield process
     except WorkerError as error:
         recording.stopped = f"{recording.doing}: {error}"
-        recording.unavailable = error.status == "unavailable"
+        recording.status = error.status
         if "NotImplementedError" not in recording.stopped:
             recording.log = tail(folder / "log")
     finally:

@@ -380,12 +380,12 @@ def test_early_rungs_are_told_while_others_work(small_kit: Kit, write_backend: C
 
 
 def test_a_worker_that_hangs_is_ended_in_time(tmp_path: Path, write_backend: Callable[..., Path]) -> None:
-    hasty = Kit(tmp_path / "kit", SOME[:1], timeout=1.0)
+    hasty = Kit(tmp_path / "kit", SOME, timeout=4.0)
     path = write_backend("hangs", "def train(self, data, batches):\n    time.sleep(1000)")
     begin = time.perf_counter()
     report = hasty.check(environments.find(str(path)), Path(sys.executable), "numpy", quick=True)
-    assert "train and synchronize: no answer within the time-out" in failed(report)["loss cross-entropy"]
-    assert time.perf_counter() - begin < 30
+    assert "train and synchronize: no answer within the time-out" in " ".join(failed(report).values())
+    assert time.perf_counter() - begin < 40, "not for each example anew"
 
 
 def test_who_stops_the_kit_does_not_wait_for_its_workers(small_kit: Kit, write_backend: Callable[..., Path]) -> None:

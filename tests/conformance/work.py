@@ -72,14 +72,19 @@ class Work:
             self._free.put(core)
 
     def run(self, pool: ThreadPoolExecutor, expect: Expect) -> None:
-        """Do everything but the timing; whoever waits for something that does not come is let go at the end."""
+        """Do everything but the timing; whoever waits for something that does not come is let go at the end.
+
+        Where one example hangs, the others would as well: nothing more is begun.
+        """
         try:
             self._examples(pool, expect)
-            self._once_more()
-            self._others(pool)
+            if not self._late():
+                self._once_more()
+                self._others(pool)
         finally:
             ends = [self.repeated, self.loader, self.whole, self.single_steps, *([self.ties] if self.ties else [])]
             for recording in (*self.recordings.values(), *ends):
+                recording.stopped = recording.stopped or self._late()
                 recording.end()
             for future in (self.gpu, self.odd, self.threads):
                 _give_up(future)
@@ -88,6 +93,8 @@ class Work:
     def time(self) -> Timing:
         """Time windows, once everything else is done; raises WorkerError."""
         self._finished.wait()
+        if late := self._late():
+            raise WorkerError("timeout", late)
         assert self._exercises.speed
         return time_windows(self._copied, self._exercises.speed, self._new_folder())
 
@@ -110,11 +117,25 @@ class Work:
         last = self.recordings[self._again.example.name]
         stages = self._stages(last, self._together, last.example.name)
         for stage in range(STAGES):
-            for future in [pool.submit(_advance_all, lane) for lane in lanes]:
+            for future in [pool.submit(self._advance, lane) for lane in lanes]:
                 future.result()
-            advance(last, stages)
+            self._advance([(last, stages)])
             if stage == 1:
                 expect(self._left())
+
+    def _advance(self, lane: Sequence[tuple[Recording, Stages]]) -> None:
+        """Take the next stage of some examples, or end them if one hangs."""
+        for recording, stages in lane:
+            if late := self._late():
+                recording.stopped = recording.stopped or late
+                stages.close()
+            else:
+                advance(recording, stages)
+
+    def _late(self) -> str:
+        """What to say of the others if an example did not end in time; empty if none did so."""
+        late = [name for name, recording in self.recordings.items() if recording.status == "timeout"]
+        return f"'{late[0]}' did not end in time (--timeout)" if late else ""
 
     def _stages(self, recording: Recording, target: Target, name: str) -> Stages:
         return record(recording, target, self._chosen[name], self._new_folder())
@@ -160,11 +181,6 @@ class Work:
         if odd := self._exercises.odd:
             outputs = outputs_of(target, {layer: files for layer, (files, _) in odd.items()}, self._new_folder())
             self.odd.set_result({layer: replace(own, found=outputs[layer]) for layer, (_, own) in odd.items()})
-
-
-def _advance_all(lane: Sequence[tuple[Recording, Stages]]) -> None:
-    for recording, stages in lane:
-        advance(recording, stages)
 
 
 def _exhaust(stages: Stages) -> None:

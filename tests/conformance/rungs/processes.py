@@ -35,7 +35,7 @@ def _same(what: str, first: Recording, second: Recording, evidence: Evidence) ->
 def loader(evidence: Evidence) -> Finding:
     """The framework's own input pipeline feeds the same batches in the same order; a mode may be without one."""
     recording = evidence.loader
-    if not recording.comes_to("load") and recording.unavailable:
+    if not recording.comes_to("load") and recording.status == "unavailable":
         return Finding(True, f"none: {recording.stopped.removeprefix('load: ')}")
     judgement = evidence.judgements[recording.example.name]
     losses = compare(recording.array("losses"), judgement.losses, "step")
