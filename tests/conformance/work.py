@@ -120,7 +120,7 @@ class Work:
             for future in [pool.submit(self._advance, lane) for lane in lanes]:
                 future.result()
             self._advance([(last, stages)])
-            if stage == 1:
+            if stage == 1 and not self._late():
                 expect(self._left())
 
     def _advance(self, lane: Sequence[tuple[Recording, Stages]]) -> None:
