@@ -43,7 +43,9 @@ def preview(request: Request, asked: str, store: Store, console: Console) -> Non
             )
         names = ", ".join(f"{backend.name} {mode}" for backend, mode in request.modes)
         already = f", {there} of them are there already" if there else ""
-        looked = "" if samples is not None else f"; {told or 'its data is not prepared yet, and was not looked at'}"
+        looked = (
+            "" if samples is not None else f"; {told or 'its data is not prepared yet'}; the data was not looked at"
+        )
         runs = f"{len(request.modes) * options.repeats} runs in {options.repeats} rounds"
         stock = ", stock" if request.selection.stock else ""
         _say(console, f"{variant.label}, {threads} threads{stock}: {names}; {runs}{already}{looked}")

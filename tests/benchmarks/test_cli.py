@@ -155,6 +155,7 @@ def test_a_dry_run_says_what_it_would_download_and_has_not_looked_at(
     assert ended.returncode == 0
     assert "mnist is not in" in ended.stdout
     assert "download" in ended.stdout
+    assert "; the data was not looked at" in ended.stdout
 
 
 def write_picture_experiment(folder: Path) -> None:
