@@ -18,6 +18,7 @@ def explained(run: Any) -> Iterator[str]:
         return
     steps = judged_text(run["judged_steps"], run["epochs"] * run["steps_per_epoch"])
     yield f"judged by the float64 reference for {steps}"
-    for rung in run["ladder"]:
-        yield f"- {Rung(**rung)}"
-    yield f"its curve {sentence(run['parting'])}" if run["parting"] else "its curve stays with the reference's"
+    rungs = [Rung(**rung) for rung in run["ladder"]]
+    yield from (f"- {rung}" for rung in rungs)
+    if rungs[-1].holds:  # partings are looked for in equal work alone
+        yield f"its curve {sentence(run['parting'])}" if run["parting"] else "its curve stays with the reference's"

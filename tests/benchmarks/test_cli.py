@@ -314,6 +314,9 @@ def test_a_run_is_explained_rung_by_rung_and_where_it_parts(lockstep: Lockstep, 
     assert "- loss curve: off by 3e-06, allowed 2e-05" in apart
     assert "in step 90 the ReLU layers[4] was within 0.46 roundings of a tie, for sample 878 at 22, 2, 1" in apart
     assert "stays with the reference's" in lockstep("explain", "s-00102", "--results", "out").stdout
+    wrong = [{"name": "loss curve", "figure": 3e-4, "tolerance": 2e-5, "where": "first left at step 2"}]
+    Store(results).append(make_run(104, "e", ("jax", "jit"), 4, **{**numbers, "ladder": wrong}))
+    assert "its curve" not in lockstep("explain", "s-00104", "--results", "out").stdout
     assert "no rung was walked; the run is failed: why" in lockstep("explain", "s-00103", "--results", "out").stdout
     lockstep("report", "out")
     assert "was within 0.46 roundings of a tie" in (results / "report.html").read_text()
