@@ -107,7 +107,8 @@ class CellRun:
         self._cache: Path
         self._seconds_before = 0.0
         """Of the process that the worker is a copy of."""
-        self._length = CallLength(cell.materials.full_steps, call_steps)
+        flops = (record.step_flops or 0) / cell.threads if record.device == "cpu" else 0.0
+        self._length = CallLength(cell.materials.full_steps, call_steps, flops)
         self._losses: list[NDArray[np.float32]] = []
         self._evaluation: Evaluation
 

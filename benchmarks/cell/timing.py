@@ -30,6 +30,9 @@ WHEN = "in a timed window after the last epoch"
 SLOW = 2.0
 """Calls that take more than so many times what a window needs are made shorter."""
 
+CORE_FLOPS = 5e10
+"""Floating point operations per second of one processor core: a guess; within a few times is enough."""
+
 LEAD_IN = 0.25
 """Share of a window that is trained before it in the same turn: the workers before have emptied the caches."""
 
@@ -57,21 +60,32 @@ half of the time."""
 class CallLength:
     """How many steps a call of ``train`` asks for: fewer where that many take longer than a window needs to be."""
 
-    def __init__(self, full_steps: int, steps: int | None = None) -> None:
-        """Begin with as many as an epoch has, at most ``LONGEST_CALL``, or with what another run has learned."""
+    def __init__(self, full_steps: int, steps: int | None = None, step_flops: float = 0.0) -> None:
+        """Begin with as many as an epoch has, at most ``LONGEST_CALL``, or with what another run has learned.
+
+        ``step_flops`` are the floating point operations of a step for each of the threads: where they tell that a call
+        of so many steps takes too long, nothing has to be learned, and nothing compiled anew.
+        """
         self._full_steps = full_steps
         self.steps = steps or min(LONGEST_CALL, full_steps)
         self._seen: set[int] = set()
+        if not steps:
+            self._shorten(self.steps * step_flops / CORE_FLOPS)
 
     def learn(self, steps: int, seconds: float) -> None:
         """Take note of a call; the first one of a length is not judged, as it may have been compiled.
 
         A shorter length leaves at most one step over at the end of an epoch: that is compiled already.
         """
-        if steps in self._seen and steps == self.steps and seconds > SLOW * AIMED_WINDOW:
-            most = max(1, int(steps * AIMED_WINDOW / seconds))
-            self.steps = next(length for length in range(most, 0, -1) if self._full_steps % length <= 1)
+        if steps in self._seen and steps == self.steps:
+            self._shorten(seconds)
         self._seen.add(steps)
+
+    def _shorten(self, seconds: float) -> None:
+        """Ask for fewer steps if a call takes so many seconds."""
+        if seconds > SLOW * AIMED_WINDOW:
+            most = max(1, int(self.steps * AIMED_WINDOW / seconds))
+            self.steps = next(length for length in range(most, 0, -1) if self._full_steps % length <= 1)
 
 
 class TimedWindows:
@@ -164,8 +178,14 @@ class TimedWindows:
         return {processor for pid, _ in self._conversation.worker.places for processor in allowed(pid)}
 
     def _long_enough(self) -> float:
-        """Ask for more calls until a window is long enough, and return how many seconds it took."""
-        while (seconds := self._sized()) < AIMED_WINDOW:
+        """Ask for more calls until a window is long enough, and return how many seconds it took.
+
+        Fewer, if it is far too long: a message that was seen late may have made a call look like next to nothing.
+        """
+        for _ in range(TRIES):
+            seconds = self._sized()
+            if seconds >= AIMED_WINDOW and (self.calls == 1 or seconds <= 2 * SLOW * AIMED_WINDOW):
+                break
             self.calls = math.ceil(self.calls * AIMED_WINDOW / seconds)
         return seconds
 
