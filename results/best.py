@@ -62,7 +62,7 @@ def _against(group: Group, baseline: str) -> list[tuple[Any, ...]]:
             modes, ours = _modes(group, backend)
             found = at_their_best(ours, theirs)
             told = (backend, _name(modes, ours), baseline, _name(names, theirs))
-            rows.append((*group.key, *told, found.value, found.low, found.high, found.verdict))
+            rows.append((*group.key, *told, found.value, found.low, found.high, found.verdict()))
     return rows
 
 

@@ -85,6 +85,9 @@ BIAS_ERROR = Metric(
     "bias_error", "bias error", "", "lower", ".2g", "distance of a line's learned bias from the true one"
 )
 
+TRAIN_SAMPLES = Metric("train_samples", "training samples", "", "", ",.0f", "samples that are trained on in an epoch")
+TEST_SAMPLES = Metric("test_samples", "test samples", "", "", ",.0f", "samples that test accuracy and test loss are of")
+
 METRICS = (
     THROUGHPUT,
     TEST_ACCURACY,
@@ -95,6 +98,8 @@ METRICS = (
     SHARE_OF_PEAK,
     WEIGHT_ERROR,
     BIAS_ERROR,
+    TRAIN_SAMPLES,
+    TEST_SAMPLES,
 )
 
 PAID_BACK = Metric(

@@ -61,6 +61,11 @@ def judged_text(judged: float, steps: float) -> str:
     return f"all {steps:,.0f} steps" if judged >= steps else f"{judged:,.0f} of {steps:,.0f} steps"
 
 
+def threads_text(number: Any) -> str:
+    """So many threads: "1 thread", "2 threads"."""
+    return f"{number} thread" if number == 1 else f"{number} threads"
+
+
 def where_and_why(phase: str, reason: str) -> str:
     """In which phase a run ended, and the reason; the reason alone if it never began."""
     return reason if phase == NOT_STARTED else f"in {phase_label(phase)}: {reason}"
@@ -129,6 +134,11 @@ class Run:
     batches_hash: str = ""
     resume_key: str = ""
     """Hash of all that was known of the run before it began; an interrupted session does not repeat it if it is ok."""
+    classes: list[str] = field(default_factory=list)
+    """What class 0, 1, ... of the data set are called; empty for a regression."""
+    train_samples: int | None = None
+    validation_samples: int | None = None
+    test_samples: int | None = None
     batch_size: int | None = None
     epochs: int | None = None
     steps_per_epoch: int | None = None

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from results.record import threads_text
 from results.statistics import GROUP, WITHOUT_INTERVAL, ratio
 
 _RATE = "train_samples_per_second"
@@ -49,7 +50,7 @@ def scaling_texts(runs: pd.DataFrame) -> pd.DataFrame:
     """The same as people read it, with the efficiency; the values are texts."""
     rows = [
         {
-            "experiment": f"{row['label']} on {row['device']}, {row['threads_asked']} threads"
+            "experiment": f"{row['label']} on {row['device']}, {threads_text(row['threads_asked'])}"
             + (", stock" if row["stock"] else ""),
             "backend and mode": f"{row['backend']} {row['mode']}",
             "replicas": str(row["replicas"]),

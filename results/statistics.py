@@ -11,7 +11,7 @@ for the levels; Georges, Buytaert and Eeckhout, "Statistically rigorous Java per
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,6 +23,9 @@ from numpy.typing import NDArray
 from results.baseline import BASELINE
 
 CONFIDENCE = 0.95
+
+Say = Callable[[str], str]
+"""Gives a text, or the pattern of one, in the reader's language."""
 
 TIMES_FROM = 1.1
 """Ratios from here on are told as "1.42x", smaller ones in percent."""
@@ -51,37 +54,60 @@ class Ratio:
         """From one end of the interval to the other, as a share of the ratio."""
         return (self.high - self.low) / self.value
 
-    @property
-    def verdict(self) -> str:
+    def verdict(self, say: Say = str) -> str:
         """In words: "1.42x faster (1.38 to 1.47)", "1.3 % slower (0.4 to 2.2)", "cannot tell (0.97 to 1.05)".
 
-        Of one round it is a ratio with a mark: "1.42x *".
+        Of one round it has a mark in the place of its interval: "1.42x faster *". ``say`` translates patterns.
         """
         if math.isnan(self.value):
-            return "cannot tell (nothing to compare)"
+            return say("cannot tell (nothing to compare)")
         if math.isnan(self.low):
-            return f"{self.value:.2f}x{WITHOUT_INTERVAL}"
+            return self._words(say, "{:.2f}", "{:.1f}") + WITHOUT_INTERVAL
         if self.low <= 1 <= self.high:
-            return f"cannot tell ({self.low:.2f} to {self.high:.2f})"
-        word = "faster" if self.value > 1 else "slower"
+            return say("cannot tell ({low} to {high})").format(low=f"{self.low:.2f}", high=f"{self.high:.2f}")
         ends = sorted([self.low, self.high] if self.value > 1 else [1 / self.low, 1 / self.high])
-        times = self.value if self.value > 1 else 1 / self.value
-        if times >= TIMES_FROM:
-            return f"{times:.2f}x {word} ({ends[0]:.2f} to {ends[1]:.2f})"
-        shares = sorted(abs(end - 1) * 100 for end in (self.low, self.high))
-        return f"{abs(self.value - 1) * 100:.1f} % {word} ({shares[0]:.1f} to {shares[1]:.1f})"
+        low, high = (f"{end:.2f}" for end in ends)
+        if not self._in_times:
+            low, high = (f"{share:.1f}" for share in sorted(abs(end - 1) * 100 for end in (self.low, self.high)))
+        return self._words(say, "{:.2f}", "{:.1f}") + say(" ({low} to {high})").format(low=low, high=high)
+
+    def brief(self, say: Say = str) -> str:
+        """The same without the interval, and with no more digits than a glance takes in: "1.4x faster"."""
+        if math.isnan(self.value) or self.low <= 1 <= self.high:
+            return say("cannot tell")
+        times = "{:.1f}" if max(self.value, 1 / self.value) < 9.95 else "{:,.0f}"
+        return self._words(say, times, "{:.0f}") + (WITHOUT_INTERVAL if math.isnan(self.low) else "")
+
+    @property
+    def _in_times(self) -> bool:
+        return max(self.value, 1 / self.value) >= TIMES_FROM
+
+    def _words(self, say: Say, times: str, share: str) -> str:
+        """How much faster or slower, in the given formats."""
+        faster = self.value > 1
+        if self._in_times:
+            pattern = say("{times}x faster") if faster else say("{times}x slower")
+            return pattern.format(times=times.format(self.value if faster else 1 / self.value))
+        pattern = say("{share} % faster") if faster else say("{share} % slower")
+        return pattern.format(share=share.format(abs(self.value - 1) * 100))
 
 
 def ratio(log_ratios: NDArray[np.float64]) -> Ratio:
     """Return the ratio of ``[rounds, turns]`` log ratios of throughput; NaN marks turns that do not count."""
-    counting = log_ratios[~np.isnan(log_ratios).all(axis=1)]
-    median = np.nanmedian if np.isnan(counting).any() else np.median  # which is ten times as fast
-    rounds = median(counting, axis=1)
+    rounds = round_medians(log_ratios)
     if len(rounds) < 2:
         value = math.exp(rounds[0]) if len(rounds) else math.nan
         return Ratio(value, math.nan, math.nan)
     reach = _quantile(len(rounds) - 1) * rounds.std(ddof=1) / math.sqrt(len(rounds))
     return Ratio(*(math.exp(rounds.mean() + offset) for offset in (0.0, -reach, reach)))
+
+
+def round_medians(log_ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median over the turns of each round in which any turn counts."""
+    counting = log_ratios[~np.isnan(log_ratios).all(axis=1)]
+    median = np.nanmedian if np.isnan(counting).any() else np.median  # which is ten times as fast
+    rounds: NDArray[np.float64] = median(counting, axis=1)
+    return rounds
 
 
 def standard_error(values: NDArray[np.float64]) -> float:
@@ -119,7 +145,7 @@ _OLDER: dict[str, Any] = {"node": "", "replicas": 1, "stock": False}
 
 COMPARED = [
     *(*GROUP, "backend", "mode", "baseline_backend", "baseline_mode", "rounds"),
-    *("ratio", "low", "high", "turns_error", "verdict", "note"),
+    *("ratio", "low", "high", "by_round", "turns_error", "verdict", "note"),
 ]
 """Columns of a comparison."""
 
@@ -129,8 +155,9 @@ def compare(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str]
 
     ``runs`` and ``windows`` are the tables of the store. Only runs that are ok and did equal work count. Where a group
     lacks the baseline, its first cell takes its place. Returns a row per cell: the columns of ``GROUP``, ``backend``,
-    ``mode``, ``baseline_backend``, ``baseline_mode``, ``rounds``, ``ratio``, ``low``, ``high``, ``turns_error``,
-    ``verdict``, and ``note``, which says in which effective settings the cell and its baseline differ.
+    ``mode``, ``baseline_backend``, ``baseline_mode``, ``rounds``, ``ratio``, ``low``, ``high``, ``by_round`` (the ratio
+    of each round, a list), ``turns_error``, ``verdict``, and ``note``, which says in which effective settings the cell
+    and its baseline differ.
     """
     rows: list[dict[str, Any]] = []
     for group in groups(runs, windows):
@@ -179,10 +206,11 @@ class Group:
             log_ratios = logs - self.logs[baseline]
             found = ratio(log_ratios)
             rounds = int((~np.isnan(log_ratios)).any(axis=1).sum())
-            verdict = "baseline" if name == self.cells[baseline] else found.verdict
+            verdict = "baseline" if name == self.cells[baseline] else found.verdict()
             note = _differences(settings, self.settings[baseline])
             values = (*self.key, *name, *self.cells[baseline], rounds, found.value, found.low, found.high)
-            rows.append(dict(zip(COMPARED, (*values, turns_error(log_ratios), verdict, note), strict=True)))
+            by_round = np.exp(round_medians(log_ratios)).tolist()
+            rows.append(dict(zip(COMPARED, (*values, by_round, turns_error(log_ratios), verdict, note), strict=True)))
         return rows
 
 

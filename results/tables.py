@@ -12,13 +12,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from results.baseline import BASELINE
-from results.best import best
 from results.errors import StoreError
-from results.metrics import FIRST_STEP, PAID_BACK, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
+from results.metrics import FIRST_STEP, PAID_BACK, PEAK_MEMORY, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
+from results.overview import left_out, not_run, of_row
 from results.payback import paid_back
-from results.record import judged_text, where_and_why
-from results.scaling import scaling_texts
-from results.statistics import FOOTNOTE, GROUP, WITHOUT_INTERVAL, compare, throughputs
+from results.record import judged_text, threads_text, where_and_why
+from results.statistics import GROUP, compare, throughputs
 from results.store import Store
 
 Format = Literal["csv", "json", "markdown", "parquet"]
@@ -61,16 +60,18 @@ def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str
 
     The first step is that of runs which found nothing compiled.
     """
-    columns = [metric.column for metric in (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP)]
+    columns = [metric.column for metric in (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP, PEAK_MEMORY)]
     rows = []
     for key, cell in runs.groupby(CELL, sort=False, dropna=False):
         ok = cell[cell["status"] == "ok"]
         medians = ok[columns].astype(float).median()
         medians[FIRST_STEP.column] = _compiled_anew(ok)[FIRST_STEP.column].astype(float).median()
-        label = f"{cell['experiment'].iloc[0]} {cell['sweep_point'].iloc[0]}".strip()
+        experiment, point = cell[["experiment", "sweep_point"]].iloc[0]
         proved = cell[cell["equal_work"].eq(True)]
         work = {"equal_work": len(proved) > 0, **proved[["judged_steps", "epochs", "steps_per_epoch"]].min()}
-        told = {"label": label, **medians, **work, "problems": _problems(cell)}
+        out = left_out(list(cell[["status", "equal_work", "failed_rung", "phase"]].itertuples()))
+        told = {"label": f"{experiment} {point}".strip(), "sweep_point": point, **medians, **work}
+        told |= {"left_out": out, "problems": _problems(cell)}
         rows.append({**dict(zip(CELL, key, strict=True)), **told})
     table = pd.DataFrame(rows).merge(compare(runs, windows, baseline), on=CELL, how="left")
     speeds = throughputs(runs, windows)[[*CELL, "samples_per_second"]]
@@ -114,6 +115,14 @@ def heading_of(cells: pd.DataFrame) -> str:
     )
 
 
+def proved_text(summary: pd.DataFrame) -> str:
+    """On how many steps of each comparison equal work was proved; empty if no row says so."""
+    firsts = summary.drop_duplicates(GROUP)
+    named = summary.merge(firsts[GROUP].assign(title=titles(firsts)), on=GROUP)
+    told = [f"{steps} of {title}" for title, steps in judged(named, "title").items()]
+    return f"equal work proved on {', '.join(told)}" if told else ""
+
+
 def judged(rows: pd.DataFrame, by: str | list[str]) -> dict[Any, str]:
     """By some columns: on how many steps the work of all that did equal work was proved.
 
@@ -121,33 +130,18 @@ def judged(rows: pd.DataFrame, by: str | list[str]) -> dict[Any, str]:
     """
     proved = rows[rows["equal_work"].eq(True)].dropna(subset=["judged_steps", "epochs", "steps_per_epoch"])
     steps = proved["epochs"].astype(float) * proved["steps_per_epoch"].astype(float)
-    least = proved.assign(steps=steps).groupby(by)[["judged_steps", "steps"]].min()
+    least = proved.assign(steps=steps).groupby(by, sort=False)[["judged_steps", "steps"]].min()
     return {key: judged_text(judged_steps, steps) for key, judged_steps, steps in least.itertuples(name=None)}
 
 
-def summary_markdown(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> str:
-    """The summary of a session for a pull request or a job's page: one Markdown table per comparison, and scaling."""
-    parts = []
-    fastest = best(runs, windows, baseline)
-    for _, cells in summary_table(runs, windows, baseline).groupby(COMPARISON, sort=False, dropna=False):
-        metrics = [TEST_LOSS if cells[TEST_ACCURACY.column].isna().all() else TEST_ACCURACY, THROUGHPUT, FIRST_STEP]
-        shown = pd.DataFrame({"backend": cells["backend"], "mode": cells["mode"]})
-        for metric in metrics:
-            shown[metric.heading] = cells[metric.column].map(metric.written)
-        shown[PAID_BACK.label] = cells[PAID_BACK.column].fillna("-")
-        shown["against the baseline"] = cells["verdict"].fillna("not compared")
-        shown["remarks"] = [
-            "; ".join(text for text in (problems, note) if isinstance(text, str) and text)
-            for problems, note in zip(cells["problems"], cells["note"], strict=True)
-        ]
-        parts.append(f"### {heading_of(cells)}\n\n{markdown(shown)}\n")
-        if len(own := best_texts(fastest.merge(cells[GROUP].drop_duplicates(), on=GROUP))):
-            parts.append(f"{AT_ITS_BEST}:\n\n{markdown(own)}\n")
-    if len(scaled := scaling_texts(runs)):
-        parts.append(f"### Scaling over replicas\n\n{markdown(scaled)}\n")
-    if any(WITHOUT_INTERVAL in part for part in parts):
-        parts.append(f"\\{FOOTNOTE}\n")
-    return "\n".join(parts)
+def overview_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Every mode against the baseline in two or three words, a row per mode and a column per comparison."""
+    firsts = summary.drop_duplicates(GROUP)
+    named = summary.merge(firsts[GROUP].assign(title=titles(firsts)), on=GROUP)
+    cells = (named["backend"] + " " + named["mode"]).rename("backend and mode")
+    fields = named.assign(field=[of_row(row).plain for row in named.itertuples()])
+    wide = fields.set_index([cells, "title"])["field"].unstack(fill_value=not_run().plain)
+    return wide.loc[list(dict.fromkeys(cells)), list(dict.fromkeys(named["title"]))].reset_index()
 
 
 def best_texts(found: pd.DataFrame) -> pd.DataFrame:
@@ -165,10 +159,22 @@ def best_texts(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def resources(run: pd.Series) -> str:
+def resources(run: Any) -> str:
     """Threads, replicas where there are several, and whether it is stock, of a run or of a row of the summary."""
     replicas = f", {run['replicas']} replicas" if run["replicas"] > 1 else ""
-    return f"{run['threads_asked']} threads{replicas}{', stock' if run['stock'] else ''}"
+    return f"{threads_text(run['threads_asked'])}{replicas}{', stock' if run['stock'] else ''}"
+
+
+def titles(rows: pd.DataFrame) -> list[str]:
+    """What each comparison is called beside the others: its label, and what else tells them apart.
+
+    ``rows`` are runs, or rows of the summary, one of each comparison.
+    """
+    told = told_stock(rows).assign(threads_asked=rows["threads_asked"].map(threads_text))
+    told["replicas"] = rows["replicas"].map(lambda number: f"{number} replicas" if number > 1 else "")
+    others = ("device", "threads_asked", "precision_asked", "replicas", "stock", "node")
+    parts = [told["experiment"], told["sweep_point"], *(told[name] for name in others if told[name].nunique() > 1)]
+    return [" ".join(str(part) for part in row if part) for row in zip(*parts, strict=True)]
 
 
 def told_stock(runs: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -12,31 +13,81 @@ from rich.table import Table
 
 from results.advice import advice
 from results.best import best
+from results.highlights import highlights
 from results.metrics import FIRST_STEP, PAID_BACK, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
+from results.overview import of_row, rests_on
 from results.scaling import scaling_texts
-from results.statistics import FOOTNOTE, GROUP, WITHOUT_INTERVAL
+from results.statistics import FOOTNOTE, GROUP, WITHOUT_INTERVAL, compare
 from results.store import Store
 from results.tables import (
     AT_ITS_BEST,
     COMPARISON,
-    IDENTITY,
-    NARROW,
     best_texts,
     exclusions,
     experiments_table,
     heading_of,
+    overview_table,
+    proved_text,
+    resources,
     summary_table,
     title_of,
 )
 
+ACROSS = 4
+"""Comparisons beside each other in 80 columns."""
+
+MOST_COMPARISONS = 12
+"""More are left to the report."""
+
+MOST_HIGHLIGHTS = 4
+"""So that the summary of a default bench fits 24 lines."""
+
 
 def print_session(store: Store, session: str, baseline: tuple[str, str], console: Console) -> None:
-    """Print what a session found: a table per comparison, what ended otherwise, and how noisy it was."""
+    """Print what a session found: every mode in every comparison, what that rests on, and what stands out."""
     every = store.runs(session)
     runs = every[every["excluded"] == ""]
     if runs.empty:
         return
     windows = store.windows(session)
+    summary = summary_table(runs, windows, baseline)
+    _print_overview(summary, console)
+    told = [rests_on(runs, windows, compare(runs, windows, baseline)), proved_text(summary), *exclusions(every)]
+    told += [highlight.text for highlight in highlights(runs, windows, baseline)[:MOST_HIGHLIGHTS]]
+    for sentence in filter(None, told):
+        console.print(f"- {sentence}", markup=False, highlight=False)
+    _print_footnote(summary["verdict"], console)
+
+
+def _print_overview(summary: pd.DataFrame, console: Console) -> None:
+    """Print a row per mode and a column per comparison, as many beside each other as there is room for."""
+    table = overview_table(summary)
+    named = list(table.columns[1:])
+    baselines = summary[["baseline_backend", "baseline_mode"]].dropna().drop_duplicates()
+    than = " or ".join(" ".join(row) for row in baselines.itertuples(index=False, name=None))
+    places = set(summary.apply(lambda row: f" on {row['device']}, {resources(row)}", axis=1))
+    where = places.pop() if len(places) == 1 else ""
+    told = f"training speed{where}, against {than}" if than else "nothing to compare"
+    console.print(told, markup=False, highlight=False)
+    for begin in range(0, min(len(named), MOST_COMPARISONS), ACROSS):
+        shown = _table(None)
+        shown.add_column("", overflow="fold")
+        for name in named[begin : begin + ACROSS]:
+            shown.add_column(escape(name), justify="right", overflow="fold")
+        for row in table[["backend and mode", *named[begin : begin + ACROSS]]].itertuples(index=False, name=None):
+            shown.add_row(*map(escape, row))
+        console.print(shown)
+    if len(named) > MOST_COMPARISONS:
+        console.print(f"the first {MOST_COMPARISONS} of {len(named)} comparisons; the report has them all")
+
+
+def _print_footnote(verdicts: Iterable[object], console: Console) -> None:
+    if any(str(text).endswith(WITHOUT_INTERVAL) for text in verdicts):
+        console.print(FOOTNOTE, markup=False, highlight=False)
+
+
+def print_details(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str], console: Console) -> None:
+    """Print a table per comparison, what ended otherwise than ok, and how noisy it was."""
     summary, fastest = summary_table(runs, windows, baseline), best(runs, windows, baseline)
     for _, cells in summary.groupby(COMPARISON, sort=False, dropna=False):
         _print_cells(cells, console)
@@ -50,10 +101,7 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
         "others are medians over its runs, first step in seconds, compiled anew. The last column: ratio of the "
         "throughput, with its 95 % interval over rounds of fresh processes."
     )
-    if any(str(text).endswith(WITHOUT_INTERVAL) for text in (*summary["verdict"], *scaled.to_numpy().flat)):
-        console.print(FOOTNOTE, markup=False, highlight=False)
-    for sentence in exclusions(every):
-        console.print(sentence, markup=False, highlight=False)
+    _print_footnote((*summary["verdict"], *scaled.to_numpy().flat), console)
     for sentence in advice(runs):
         console.print(f"noise: {sentence}", markup=False, highlight=False)
 
@@ -66,13 +114,13 @@ def preliminary_texts(
     texts = []
     for _, cells in summary.groupby(COMPARISON, sort=False, dropna=False):
         compared = cells.dropna(subset=["ratio"])
-        ratios = [f"{cell.backend} {cell.mode} {cell.ratio:.2g}x" for cell in compared.itertuples()]
+        others = compared[compared["verdict"] != "baseline"]
+        ratios = [f"{cell.backend} {cell.mode} {of_row(cell).plain}" for cell in others.itertuples()]
         accuracies = sorted({TEST_ACCURACY.written(value) for value in cells[TEST_ACCURACY.column].dropna()})
         scores = f"; test accuracy {' and '.join(accuracies)}" if accuracies else ""
         than = f"{cells['baseline_backend'].iloc[0]} {cells['baseline_mode'].iloc[0]}"
-        texts.append(
-            f"preliminary, one round: {title_of(cells.iloc[0])}, samples/s against {than}: {', '.join(ratios)}{scores}"
-        )
+        where = f"preliminary, one round: {title_of(cells.iloc[0])}"
+        texts.append(f"{where}, training speed against {than}: {', '.join(ratios)}{scores}")
     return texts
 
 
@@ -135,19 +183,6 @@ def _print_scaling(scaled: pd.DataFrame, console: Console) -> None:
             table.add_row(*map(escape, row[1:]))
         console.print(table)
         console.print()
-
-
-def print_runs(runs: pd.DataFrame, console: Console) -> None:
-    """Print one row per run."""
-    table = _table(None)
-    for name in IDENTITY:
-        table.add_column(name, overflow="fold", no_wrap=name != "status")
-    for metric in NARROW:
-        table.add_column(metric.label.replace(" ", "\n"), justify="right", no_wrap=True)
-    for _, run in runs.iterrows():
-        identity = (escape(str(run[name])) for name in IDENTITY)
-        table.add_row(*identity, *(metric.written(run[metric.column]) for metric in NARROW))
-    console.print(table)
 
 
 def print_experiments(runs: pd.DataFrame, console: Console) -> None:

@@ -38,10 +38,11 @@ def table(
     ] = False,
     results: Results = RESULTS,
 ) -> None:
-    """Show the results table, one row per run."""
+    """Show the newest session, a table per comparison; with --format or --output every run, one row each."""
     from rich.console import Console
 
     from results import report, tables, terminal
+    from results.markdown import summary
     from results.store import Store
 
     store = Store(results)
@@ -49,7 +50,11 @@ def table(
         raise InputError(f"{results}: no results there yet; 'lockstep run' makes some, --results names another folder")
     if markdown:
         newest = report.read(results)
-        sys.stdout.write(tables.summary_markdown(newest.runs, newest.windows))
+        sys.stdout.write(summary(newest.runs, newest.windows))
+        return
+    if not format_ and not output:
+        newest = report.read(results)
+        terminal.print_details(newest.runs, newest.windows, BASELINE, Console())
         return
     runs = tables.runs_table(store)
     if output:
@@ -58,8 +63,6 @@ def table(
         raise InputError("--format parquet: it is not text; add --output FILE")
     elif format_:
         sys.stdout.write(tables.text(runs, format_))
-    else:
-        terminal.print_runs(runs, Console())
 
 
 def runs(results: Results = RESULTS) -> None:

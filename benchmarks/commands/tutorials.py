@@ -255,6 +255,7 @@ def _table(chosen: dict[Tutorial, str], runs: pd.DataFrame, epochs: pd.DataFrame
     import pandas as pd
 
     from results import tables
+    from results.record import threads_text
 
     if runs.empty:
         return []
@@ -270,7 +271,7 @@ def _table(chosen: dict[Tutorial, str], runs: pd.DataFrame, epochs: pd.DataFrame
     versions = " and ".join(dict.fromkeys(runs["framework"]))
     first, steps_per_epoch = runs.iloc[0], runs.groupby("experiment", sort=False)["steps_per_epoch"].first()
     common = (
-        f"Seed {', '.join(map(str, sorted(set(runs['seed']))))}; {first['threads_asked']} threads of "
+        f"Seed {', '.join(map(str, sorted(set(runs['seed']))))}; {threads_text(first['threads_asked'])} of "
         f"{first['machine']['cpu']}; {versions}. Iterations per epoch: "
         + ", ".join(f"{name} {steps:,}" for name, steps in steps_per_epoch.items())
         + "."

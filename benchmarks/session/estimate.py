@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from benchmarks.session.options import LEAST_ROUNDS
+from results.overview import duration
 
 CellKey = tuple[str, str, str, int, bool]
 """Hash of the experiment, backend, mode, threads, and whether it is stock."""
@@ -28,7 +29,7 @@ def estimate(earlier: pd.DataFrame, planned: Iterable[CellKey], budget: float | 
     medians = own.groupby([ok[name] for name in _CELL]).median().dropna()
     known = [float(medians[run]) for run in runs if run in medians.index]
     if not known and budget is not None:
-        return f"about {in_words(budget)}, the budget, or more if {LEAST_ROUNDS} rounds take longer"
+        return f"about {duration(budget)}, the budget, or more if {LEAST_ROUNDS} rounds take longer"
     if not known:
         return "no estimate: none of these configurations has run here before"
     new = len({run for run in runs if run not in medians.index})
@@ -37,15 +38,6 @@ def estimate(earlier: pd.DataFrame, planned: Iterable[CellKey], budget: float | 
         float(judging.get(name, 0.0)) for name in {run[0] for run in runs}
     )
     if budget is not None and budget > seconds:
-        return f"about {in_words(budget)}, the budget"
+        return f"about {duration(budget)}, the budget"
     note = f" (new configurations, {new} of them, count as the mean of the others)" if new else ""
-    return f"about {in_words(seconds)}, judged by earlier runs of the same configurations{note}"
-
-
-def in_words(seconds: float) -> str:
-    """A time to the second, such as "8 min 05 s"."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"about {duration(seconds)}, judged by earlier runs of the same configurations{note}"

@@ -14,6 +14,7 @@ from benchmarks.session import resume
 from benchmarks.session.estimate import estimate
 from benchmarks.session.request import Request, Variant, left_out, threads_of
 from benchmarks.spec.data import Cifar10, GeneratedImages, LinearRegression
+from results.record import threads_text
 from results.store import Store
 
 
@@ -48,7 +49,7 @@ def preview(request: Request, asked: str, store: Store, console: Console) -> Non
         )
         runs = f"{len(request.modes) * options.repeats} runs in {options.repeats} rounds"
         stock = ", stock" if request.selection.stock else ""
-        _say(console, f"{variant.label}, {threads} threads{stock}: {names}; {runs}{already}{looked}")
+        _say(console, f"{variant.label}, {threads_text(threads)}{stock}: {names}; {runs}{already}{looked}")
     for backend in {backend.name: backend for backend, _ in request.modes}.values():
         if not (interpreters.given(backend) or environments.is_ready(backend)):
             _say(console, f"{backend.name}: its environment is not made yet")

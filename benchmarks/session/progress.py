@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from benchmarks.cell.plan import Comparison
 from benchmarks.cell.run import CellRun
-from benchmarks.session.estimate import in_words
+from results.overview import duration
 from results.record import Epoch, Run, where_and_why
 from results.store import Store
 from results.terminal import preliminary_texts
@@ -161,7 +161,7 @@ class TerminalProgress:
             left = sum(self._seconds.get(_cell(run), mean) for run in self._remaining)
         if self.deadline is not None:
             left = max(left, self.deadline - time.perf_counter())
-        return in_words(left) if left > 0 else ""
+        return duration(left) if left > 0 else ""
 
 
 def _scores(row: Epoch) -> str:

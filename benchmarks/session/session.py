@@ -27,7 +27,7 @@ from benchmarks.session.turns import take_turns
 from benchmarks.spec.flops import step_flops
 from results.proof.judge import Judgement, judge
 from results.proof.parting import Partings
-from results.record import Run
+from results.record import Run, threads_text
 from results.statistics import compare
 from results.store import Store
 
@@ -256,7 +256,7 @@ class Session:
         """Measure what all backends of the session can do with so many threads, unless that has been done."""
         if threads in self._limits:
             return
-        self.progress.doing(f"measuring what the machine can do at most with {threads} threads")
+        self.progress.doing(f"measuring what the machine can do at most with {threads_text(threads)}")
         cells = [cell for comparison in self._comparisons for cell in comparison.cells if cell.threads == threads]
         contestants = self._starter.contestants({cell.backend.name: cell for cell in cells}.values(), round_, self.name)
         peaks = product_peaks(contestants, self._scratch / f"peak-{threads}")
@@ -317,6 +317,10 @@ class Session:
                     backend_hash=cell.backend.hash,
                     data_hash=materials.data.hash,
                     batches_hash=materials.batches_hash,
+                    classes=list(materials.data.classes),
+                    train_samples=materials.data.sizes["train"],
+                    validation_samples=materials.data.sizes["validation"],
+                    test_samples=materials.data.sizes["test"],
                     batch_size=experiment.batch_size,
                     epochs=experiment.epochs,
                     steps_per_epoch=materials.steps_per_epoch,

@@ -23,8 +23,17 @@ KNOWN_BACKENDS = ("jax", "mindspore", "pytorch", "reference")
 SHOWN = "indexof(shown, datum.cell) >= 0"
 """The page sets ``shown`` to the cells that its filter leaves."""
 
-ROW_HEIGHT = 26
-"""Pixels of a line per cell."""
+ROW_HEIGHT = 46
+"""Pixels of a line per cell, with its verdict above it."""
+
+VERDICT_ABOVE = 9
+"""Pixels between an interval and the words above it."""
+
+EACH_WIDTH, EACH_HEIGHT = 130, 90
+"""Pixels of a chart of one cell beside those of others."""
+
+COST_WIDTH, COST_ROW = 76, 22
+"""Pixels of the bars of one cost, and of a line."""
 
 SWEEP_WIDTH = 200
 """Pixels of each of the two charts of a sweep."""
@@ -49,24 +58,52 @@ class Chart:
     """Whether its height follows the number of cells."""
 
 
-def throughput(color: alt.Color) -> alt.TopLevelMixin:
-    """Throughput of each cell with its interval; every process is a dot."""
-    cells = alt.Y("cell:N", title=None, sort=None)
-    x = alt.X("throughput:Q", title=f"{THROUGHPUT.heading} (logarithmic)", scale=alt.Scale(type="log", nice=True))
-    tooltip = _tooltip("cell:N", "throughput:Q", "low:Q", "high:Q")
-    base = alt.Chart(alt.NamedData("intervals")).transform_filter(SHOWN)
-    bars = base.mark_rule(strokeWidth=2).encode(alt.X("low:Q"), cells, color, x2=alt.X2("high:Q"), tooltip=tooltip)
-    middle = base.mark_tick(thickness=3, size=16).encode(x, cells, color)
-    dots = alt.Chart(alt.NamedData("processes")).mark_circle(size=45, opacity=0.6).transform_filter(SHOWN)
-    dots = dots.encode(x, cells, color, tooltip=_tooltip("cell:N", "round:Q", "throughput:Q"))
-    return alt.layer(bars, middle, dots)
+def speed(color: alt.Color) -> alt.TopLevelMixin:
+    """The ratio of each cell's throughput to the baseline's with its interval; every round is a dot."""
+    cells = alt.Y("cell:N", title=None, sort=None, scale=alt.Scale(paddingInner=0.3))
+    x = alt.X("ratio:Q", title="times the baseline's samples/s (logarithmic)", scale=alt.Scale(type="log", nice=True))
+    base = alt.Chart(alt.NamedData("ratios")).transform_filter(SHOWN)
+    bars = base.mark_rule(strokeWidth=3).encode(
+        alt.X("low:Q"), cells, color, x2=alt.X2("high:Q"), tooltip=_tooltip("cell:N", "verdict:N")
+    )
+    middle = base.mark_tick(thickness=3, size=18).encode(x, cells, color, tooltip=_tooltip("cell:N", "verdict:N"))
+    words = base.mark_text(align="left", baseline="bottom", dy=-VERDICT_ABOVE).encode(
+        alt.Text("verdict:N"), cells, x=alt.value(4)
+    )
+    dots = alt.Chart(alt.NamedData("rounds")).mark_circle(size=40, opacity=0.6).transform_filter(SHOWN)
+    dots = dots.encode(x, cells, color, tooltip=_tooltip("cell:N", "ratio:Q"))
+    one = (
+        alt.Chart(alt.NamedData("ratios"))
+        .mark_rule(color="#8C8C8C", strokeDash=[4, 3], aria=False)
+        .encode(x=alt.datum(1))
+    )
+    return alt.layer(one, bars, middle, dots, words)
+
+
+def costs(color: alt.Color) -> alt.TopLevelMixin:
+    """What people wait for, in seconds, each with an axis of its own."""
+    bars = alt.Chart(alt.NamedData("costs")).transform_filter(SHOWN)
+    y = alt.Y("cell:N", title=None, sort=None)
+    x = alt.X("seconds:Q", title=None, axis=alt.Axis(tickCount=2))
+    tooltip = _tooltip("cell:N", "cost:N", "seconds:Q")
+    bar = bars.mark_bar().encode(x, y, color.legend(None), tooltip=tooltip)
+    words = bars.mark_text(align="left", dx=3).encode(x, y, alt.Text("text:N"))
+    column = alt.Column("cost:N", title=None, sort=alt.EncodingSortField("place"))
+    return (
+        alt.layer(bar, words)
+        .properties(width=COST_WIDTH, height=alt.Step(COST_ROW))
+        .facet(column=column, spacing=14)
+        .resolve_scale(x="independent")
+    )
 
 
 def training_loss(color: alt.Color) -> alt.TopLevelMixin:
-    """Training loss of each step, of each cell's first run; all lie on each other if the work was the same."""
+    """Training loss of each step, of each cell's first run."""
     y = alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False))
-    return _lines("steps", 1.5).encode(
-        alt.X("step:Q", title="training step"), y, color, **_by_mode(), tooltip=_tooltip("cell:N", "step:Q", "loss:Q")
+    return _each(
+        _lines("steps").encode(
+            alt.X("step:Q", title="training step"), y, color, tooltip=_tooltip("cell:N", "step:Q", "loss:Q")
+        )
     )
 
 
@@ -79,25 +116,29 @@ def distance_from_reference(color: alt.Color) -> alt.TopLevelMixin:
     )
     lines = _lines("steps", 1).transform_filter("datum.distance > 0")
     tooltip = _tooltip("cell:N", "step:Q", "distance:Q", "tolerance:Q")
-    return alt.layer(allowed, lines.encode(x, alt.Y("distance:Q", scale=LOG), color, **_by_mode(), tooltip=tooltip))
+    y = alt.Y("distance:Q", scale=LOG)
+    parted = alt.Chart(alt.NamedData("partings")).mark_point(shape="triangle-down", size=120, filled=True, yOffset=-8)
+    parted = parted.transform_filter(SHOWN).encode(x, y, color, tooltip=_tooltip("cell:N", "step:Q", "distance:Q"))
+    return alt.layer(allowed, lines.encode(x, y, color, **_by_mode(), tooltip=tooltip), parted)
 
 
 def accuracy_by_epoch(color: alt.Color) -> alt.TopLevelMixin:
     """Test accuracy after each epoch."""
-    return _accuracy(alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)), color)
+    return _each(_accuracy(alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)), color))
 
 
 def accuracy_by_time(color: alt.Color) -> alt.TopLevelMixin:
     """The same over the seconds of training, in which compilation is contained."""
-    return _accuracy(alt.X("seconds:Q", title="seconds of training, compilation included"), color)
+    x = alt.X("seconds:Q", title="seconds of training, compilation included (logarithmic)", scale=LOG)
+    return _accuracy(x, color).transform_filter("datum.seconds > 0").encode(**_by_mode())
 
 
 def loss_by_epoch(color: alt.Color) -> alt.TopLevelMixin:
     """Test loss after each epoch."""
     x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1))
-    y = alt.Y("test_loss:Q", title=f"{TEST_LOSS.heading} (logarithmic)", scale=LOG)
+    y = alt.Y("test_loss:Q", title=TEST_LOSS.heading, scale=LOG)
     tooltip = _tooltip("cell:N", "epoch:Q", "test_loss:Q")
-    return _lines("epochs", 1.5, point=True).encode(x, y, color, **_by_mode(), tooltip=tooltip)
+    return _each(_lines("epochs", point=True).encode(x, y, color, tooltip=tooltip))
 
 
 def fitting(color: alt.Color) -> alt.TopLevelMixin:
@@ -107,21 +148,9 @@ def fitting(color: alt.Color) -> alt.TopLevelMixin:
     tooltip = _tooltip("cell:N", "set:N", "epoch:Q", "loss:Q")
     legend = alt.Legend(title="loss on", symbolType="stroke", symbolStrokeColor="#8C8C8C")
     dash = alt.StrokeDash("set:N", legend=legend, scale=alt.Scale(domain=["training", "validation"]))
-    lines = _lines("fitting", 1.5).encode(x, y, color, dash, detail=alt.Detail("cell:N"), tooltip=tooltip)
+    lines = _lines("fitting").encode(x, y, color, dash, detail=alt.Detail("cell:N"), tooltip=tooltip)
     marks = alt.Chart(alt.NamedData("fitting")).mark_point(size=90, strokeWidth=2.5).transform_filter(SHOWN)
     return alt.layer(lines, marks.transform_filter("datum.best").encode(x, y, color, tooltip=tooltip))
-
-
-def phases(_: alt.Color) -> alt.TopLevelMixin:
-    """Where the time of a process went; the mean over the cell's runs."""
-    bars = alt.Chart(alt.NamedData("phases")).mark_bar(stroke="white", strokeWidth=0.5).transform_filter(SHOWN)
-    return bars.encode(
-        alt.X("seconds:Q", title="seconds of a process, waiting for the turns of others left out"),
-        alt.Y("cell:N", title=None, sort=None),
-        alt.Color("phase:N", title=None, sort=alt.EncodingSortField("place"), scale=alt.Scale(scheme="tableau20")),
-        order=alt.Order("place:Q"),
-        tooltip=_tooltip("cell:N", "phase:N", "seconds:Q"),
-    )
 
 
 def scaling(color: alt.Color) -> alt.TopLevelMixin:
@@ -134,7 +163,7 @@ def scaling(color: alt.Color) -> alt.TopLevelMixin:
 
     def curves(field: str, title: str) -> alt.Chart:
         y = alt.Y(f"{field}:Q", title=title, scale=LOG)
-        lines = _lines("sweep", 1.5, point=True)
+        lines = _lines("sweep", point=True)
         return lines.encode(x, y, color, **_by_mode(), tooltip=tooltip).properties(width=SWEEP_WIDTH)
 
     peak = alt.Chart(alt.NamedData("sweep")).mark_line(color="#8C8C8C", strokeWidth=4, opacity=0.5)
@@ -147,12 +176,14 @@ def confusion(_: alt.Color) -> alt.TopLevelMixin:
     """Which classes of the test set were taken for which, by each cell's first run."""
     squares = alt.Chart(alt.NamedData("confusion")).mark_rect().transform_filter(SHOWN)
     squares = squares.encode(
-        alt.X("predicted:O", title="predicted class"),
-        alt.Y("true:O", title="true class"),
+        alt.X("predicted:N", title="predicted class", sort=alt.EncodingSortField("predicted_place")),
+        alt.Y("true:N", title="true class", sort=alt.EncodingSortField("true_place")),
         alt.Color("samples:Q", scale=alt.Scale(scheme="viridis", type="symlog")),
-        tooltip=_tooltip("cell:N", "true:Q", "predicted:Q", "samples:Q"),
+        tooltip=_tooltip("cell:N", "true:N", "predicted:N", "samples:Q"),
     )
-    return squares.properties(width=130, height=130).facet(facet=alt.Facet("cell:N", title=None, sort=None), columns=3)
+    return squares.properties(width=EACH_WIDTH, height=EACH_WIDTH).facet(
+        facet=alt.Facet("cell:N", title=None, sort=None), columns=3
+    )
 
 
 def windows(color: alt.Color) -> alt.TopLevelMixin:
@@ -169,30 +200,32 @@ def windows(color: alt.Color) -> alt.TopLevelMixin:
 
 CHARTS = (
     Chart(
-        "throughput",
-        "Training throughput",
-        "Each dot is one process; the tick is the throughput, the line its 95 % interval over fresh processes.",
-        "processes",
-        "throughput",
-        throughput,
+        "speed",
+        "Training speed",
+        "The tick is the ratio of throughputs, the line its 95 % interval over rounds of fresh processes, the dots. "
+        "Right of the dashed line is faster.",
+        "ratios",
+        "ratio",
+        speed,
         row_per_cell=True,
     ),
     Chart(
-        "training-loss",
-        "Training loss",
-        "The first run of each configuration. Where the work is the same, the curves lie on each other.",
-        "steps",
-        "loss",
-        training_loss,
+        "cost",
+        "What people wait for, in seconds",
+        "Medians over the runs. Start, import, load and the first step, which compiles, come once; evaluation is that "
+        "of the whole training. Each has an axis of its own.",
+        "costs",
+        "seconds",
+        costs,
     ),
     Chart(
-        "distance-from-reference",
-        "Loss minus the float64 reference",
-        "Training amplifies rounding. The grey line is how far an honest float32 run may be from the reference at each "
-        "step; a curve above it is other work. A distance of exactly zero cannot be drawn.",
-        "steps",
-        "distance",
-        distance_from_reference,
+        "accuracy-by-time",
+        "Test accuracy by time",
+        "Median over the runs of a configuration. Seconds of training count from the first step, with its compilation; "
+        "evaluation is left out.",
+        "epochs",
+        "test_accuracy",
+        accuracy_by_time,
     ),
     Chart(
         "accuracy-by-epoch",
@@ -203,13 +236,22 @@ CHARTS = (
         accuracy_by_epoch,
     ),
     Chart(
-        "accuracy-by-time",
-        "Test accuracy by time",
-        "Median over the runs of a configuration. Seconds of training count from the first step, with its compilation; "
-        "evaluation is left out.",
-        "epochs",
-        "test_accuracy",
-        accuracy_by_time,
+        "distance-from-reference",
+        "Loss minus the float64 reference",
+        "Training amplifies rounding. The grey line is how far an honest float32 run may be from the reference at each "
+        "step; a curve above it is other work. A triangle marks where a curve parts. A distance of exactly zero cannot "
+        "be drawn.",
+        "steps",
+        "distance",
+        distance_from_reference,
+    ),
+    Chart(
+        "training-loss",
+        "Training loss",
+        "The first run of each configuration.",
+        "steps",
+        "loss",
+        training_loss,
     ),
     Chart(
         "loss-by-epoch",
@@ -228,15 +270,6 @@ CHARTS = (
         "fitting",
         "loss",
         fitting,
-    ),
-    Chart(
-        "phases",
-        "Phases of a process",
-        "Mean over the runs of a configuration. The first step holds compilation; in the first round that is cold.",
-        "phases",
-        "seconds",
-        phases,
-        row_per_cell=True,
     ),
     Chart(
         "scaling",
@@ -298,15 +331,22 @@ def colours(backends: Sequence[str]) -> alt.Scale:
     return alt.Scale(domain=present, range=[PALETTE[names.index(name) % len(PALETTE)] for name in present])
 
 
-def _accuracy(x: alt.X, color: alt.Color) -> alt.TopLevelMixin:
+def _accuracy(x: alt.X, color: alt.Color) -> alt.Chart:
     y = alt.Y("test_accuracy:Q", title=TEST_ACCURACY.heading, scale=alt.Scale(zero=False), axis=alt.Axis(format="%"))
     tooltip = _tooltip("cell:N", "epoch:Q", "seconds:Q", "test_accuracy:Q")
-    return _lines("epochs", 1.5, point=True).encode(x, y, color, **_by_mode(), tooltip=tooltip)
+    return _lines("epochs", point=True).encode(x, y, color, tooltip=tooltip)
 
 
-def _lines(table: str, width: float, point: bool = False) -> alt.Chart:
+def _lines(table: str, width: float = 1.5, point: bool = False) -> alt.Chart:
     marks = alt.Chart(alt.NamedData(table)).mark_line(strokeWidth=width, opacity=0.8, point=point)
     return marks.transform_filter(SHOWN)
+
+
+def _each(chart: alt.Chart) -> alt.TopLevelMixin:
+    """The same axes for each cell, beside each other: curves that lie on each other hide each other in one."""
+    small = chart.properties(width=EACH_WIDTH, height=EACH_HEIGHT)
+    chart.encoding.color.legend = None  # its name is above each
+    return small.facet(facet=alt.Facet("cell:N", title=None, sort=None), columns=3)
 
 
 def _by_mode() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -12,62 +13,122 @@ import numpy as np
 import pandas as pd
 
 from results import metrics
-from results.best import best_all
+from results.overview import Field, left_out, not_run
 from results.payback import paid_back
 from results.report.charts import CHARTS, ROW_HEIGHT, Chart, panels_of, specification
+from results.report.numbers import finite, short
 from results.report.panels import Results
+from results.report.ratios import Ratios, bests, ratios
 from results.report.rows import chart_tables
-from results.statistics import GROUP, Ratio, compare_all
+from results.report.sayings import sayings
+from results.statistics import GROUP, Say
 from results.tables import judged
-
-DIGITS = 5
-"""Significant digits of numbers in a chart."""
 
 TEXT_COLUMNS = ("experiment", "sweep_point", "device", "backend", "mode")
 
+ANSWERS = (
+    *("experiment", "backend", "mode", "ratio", "work"),
+    *(metric.column for metric in (metrics.THROUGHPUT, metrics.TEST_ACCURACY, metrics.FIRST_STEP, metrics.PAID_BACK)),
+)
+"""Columns of the page's table that are there at first; the others are behind a button."""
 
-def page_data(results: Results, baseline: tuple[str, str]) -> dict[str, Any]:
+MOST_LINES = 12
+"""Lines of the first screen; what is more is put together."""
+
+
+def page_data(results: Results, baseline: tuple[str, str], say: Say = str) -> dict[str, Any]:
     """Everything that the script needs, as plain JSON values without NaN; ``baseline`` is the reader's first one."""
-    tables = chart_tables(results)
-    ratios, bests = _ratios(results, baseline), _bests(results)
-    rows = _rows(results, tables["intervals"])
-    rows_of: dict[int, list[dict[str, Any]]] = {}
-    for row in rows:
-        rows_of.setdefault(row["panel"], []).append(row)
-    numbers = {(panel, row["cell"]): number for panel, own in rows_of.items() for number, row in enumerate(own)}
-    parts = {name: _by_panel(table, numbers, len(rows_of)) for name, table in tables.items()}
-    shown = {chart.name: panels_of(chart, tables) for chart in CHARTS}
-    panels = [
-        {
-            "label": label,
-            **_panel(rows_of[panel], ratios.get(panel, {})),
-            "best": bests.get(panel, {}),
-            "charts": [name for name, among in shown.items() if panel in among],
-            "tables": {name: part[panel] for name, part in parts.items()},
-        }
-        for panel, label in enumerate(results.labels)
-    ]
-    names = list(dict.fromkeys(row["cell"] for row in rows))
-    default = " ".join(baseline)
+    cells = results.runs[["backend", "mode", "cell"]].drop_duplicates()
+    names, default = list(cells["cell"]), " ".join(baseline)
     return {
-        "columns": [{"key": key, "title": title, "number": number} for key, title, number in _columns()],
-        "rows": _finite(rows),
-        "panels": panels,
-        "charts": {chart.name: _chart(chart, results) for chart in CHARTS},
-        "row_height": ROW_HEIGHT,
+        **common_data(results, ratios(results, baseline, say), bests(results, say), say),
+        "modes": cells.sort_values("backend", kind="stable").to_dict("records"),
         "baselines": names,
         "baseline": default if default in names else names[0],
     }
 
 
-def _panel(cells: list[dict[str, Any]], ratios: dict[str, Any]) -> dict[str, Any]:
+def common_data(
+    results: Results, compared: Ratios, sentences: dict[int, dict[str, list[str]]], say: Say = str
+) -> dict[str, Any]:
+    """The same but for what is compared with what; ``sentences`` are those of frameworks at their best."""
+    tables = chart_tables(results)
+    rows = _rows(results, tables["intervals"], say)
+    rows_of: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        rows_of.setdefault(row["panel"], []).append(row)
+    numbers = {(panel, row["cell"]): number for panel, own in rows_of.items() for number, row in enumerate(own)}
+    shown = {chart.name: panels_of(chart, tables) for chart in CHARTS}
+    # The page makes these of the ratios to the baseline that its reader has chosen.
+    parts = {name: _by_panel(table, numbers, len(rows_of)) for name, table in tables.items() if name not in CHOSEN}
+    said = sayings(results, tables, say)
+    panels = [
+        {
+            "label": label,
+            "title": title,
+            **_panel(rows_of[panel], compared.get(panel, {}), say),
+            "best": sentences.get(panel, {}),
+            "said": said.get(panel, {}),
+            "charts": [name for name, among in shown.items() if panel in among],
+            "tables": {name: part[panel] for name, part in parts.items()},
+        }
+        for panel, (label, title) in enumerate(zip(results.labels, results.titles, strict=True))
+    ]
+    return {
+        "columns": [
+            {"key": key, "title": say(title), "number": number, "first": _is_first(key, rows)}
+            for key, title, number in _columns()
+        ],
+        "rows": finite(rows),
+        "panels": panels,
+        "lines": list(lines(results, say)),
+        "not_run": _field(not_run(say)),
+        "charts": {chart.name: _chart(chart, results, say) for chart in CHARTS},
+        "row_height": ROW_HEIGHT,
+        "words": {word: say(word) for word in WORDS},
+        "language": {key: say(text) for key, text in TABLE_TEXTS.items()},
+    }
+
+
+CHOSEN = ("ratios", "rounds")
+
+TABLE_TEXTS = {
+    "info": "_START_ to _END_ of _TOTAL_ rows",
+    "infoEmpty": "no rows",
+    "infoFiltered": "(filtered from _MAX_)",
+    "zeroRecords": "no row matches",
+}
+"""Texts of DataTables."""
+
+WORDS = (
+    *("{low} to {high}", "copied {rows} rows", "search in all columns", "more columns", "copy as Markdown"),
+    *("save as CSV", "filter", "equal work"),
+)
+"""Texts of the page's own script."""
+
+
+def lines(results: Results, say: Say = str) -> Iterator[dict[str, Any]]:
+    """The lines of the first screen: a comparison each, or if they are too many, those of an experiment, or all."""
+    firsts = results.runs.drop_duplicates("panel")
+    titles, steps = results.titles, judged(results.runs, "panel")
+    kinds = titles if len(titles) <= MOST_LINES else list(firsts["experiment"])
+    if len(set(kinds)) > MOST_LINES:
+        kinds = [say("all comparisons")] * len(titles)
+    for kind in dict.fromkeys(kinds):
+        panels = [panel for panel, own in enumerate(kinds) if own == kind]
+        proved = dict.fromkeys(steps[panel] for panel in panels if panel in steps)
+        note = next(iter(proved)) if len(proved) == 1 else say("on {least} and more") if proved else ""
+        yield {"title": kind, "panels": panels, "proved": note.format(least=min(proved, default=""))}
+
+
+def _panel(cells: list[dict[str, Any]], ratios: dict[str, Any], say: Say) -> dict[str, Any]:
     """The cells of one comparison, which are its rows in the table, and their ratios."""
     return {
-        "cells": [{name: cell[name] for name in ("cell", "backend", "mode")} for cell in cells],
+        "cells": [{name: cell[name] for name in ("cell", "backend", "mode", "out")} for cell in cells],
         "left_out": [
-            f"{cell['cell']}: left out of every ratio; equal work: {cell['work']}; runs: {cell['status']}"
+            say("{cell}: left out of every ratio; equal work: {work}; runs: {status}").format(**cell)
             for cell in cells
-            if cell["cell"] not in ratios
+            if cell["out"]
         ],
         "ratios": ratios,
     }
@@ -78,49 +139,65 @@ def _by_panel(table: pd.DataFrame, numbers: dict[tuple[int, str], int], panels: 
     table = table.sort_values("panel", kind="stable")
     ends = np.searchsorted(table["panel"].to_numpy(), range(panels + 1))
     lists = table.drop(columns=["panel", "backend", "mode"]).to_dict("list")
-    columns = {str(name): [_short(value) for value in values] for name, values in lists.items()}
+    columns = {str(name): [short(value) for value in values] for name, values in lists.items()}
     columns["cell"] = [numbers[key] for key in zip(table["panel"], table["cell"], strict=True)]
     return [{name: values[begin:end] for name, values in columns.items()} for begin, end in pairwise(ends)]
 
 
-def _short(value: Any) -> Any:
-    """A number with no more digits than can be seen in a chart; None for what JSON does not have."""
-    if not isinstance(value, float):
-        return value
-    rounded = float(f"{value:.{DIGITS}g}")
-    return rounded if math.isfinite(rounded) else None
+def _chart(chart: Chart, results: Results, say: Say) -> dict[str, Any]:
+    spec = _translated(_specification(chart, tuple(dict.fromkeys(results.runs["backend"]))), say)
+    return {"title": say(chart.title), "caption": say(chart.caption), "row_per_cell": chart.row_per_cell, "spec": spec}
 
 
-def _chart(chart: Chart, results: Results) -> dict[str, Any]:
-    spec = specification(chart, list(results.runs["backend"]))
-    return {"title": chart.title, "caption": chart.caption, "row_per_cell": chart.row_per_cell, "spec": spec}
+@cache
+def _specification(chart: Chart, backends: tuple[str, ...]) -> dict[str, Any]:
+    """It takes longer than all else, and is the same for every page."""
+    return specification(chart, backends)
+
+
+def _translated(spec: Any, say: Say) -> Any:
+    """The same specification with the titles of its axes and legends in the reader's language."""
+    if isinstance(spec, dict):
+        return {
+            name: say(item) if name == "title" and isinstance(item, str) else _translated(item, say)
+            for name, item in spec.items()
+        }
+    return [_translated(item, say) for item in spec] if isinstance(spec, list) else spec
 
 
 def _columns() -> Iterator[tuple[str, str, bool]]:
     """Key, heading, and whether it is a number, of every column of the page's table."""
     yield from ((name, name.replace("_", " "), False) for name in TEXT_COLUMNS)
+    yield "ratio", "against the baseline", True
     for metric in metrics.METRICS:
         yield metric.column, metric.heading, True
-        if metric is metrics.THROUGHPUT:
-            yield "ratio", "times the baseline", True
         if metric is metrics.FIRST_STEP:
             yield metrics.PAID_BACK.column, metrics.PAID_BACK.heading, True
     yield "work", "equal work", False
     yield "status", "status", False
 
 
+def _is_first(key: str, rows: list[dict[str, Any]]) -> bool:
+    """Whether a column answers a question of these rows at once."""
+    if key in ("sweep_point", "device"):
+        return len({row[key] for row in rows}) > 1
+    if key == metrics.TEST_LOSS.column:
+        return any(row[metrics.TEST_ACCURACY.column][0] is None for row in rows)
+    return key in ANSWERS or (key == "status" and any(row["out"] for row in rows))
+
+
 CELL = ["panel", "cell"]
 
 
-def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
+def _rows(results: Results, intervals: pd.DataFrame, say: Say) -> list[dict[str, Any]]:
     """A row per cell, over all its runs: texts, and pairs of number and text."""
     runs = results.runs
-    figures = _figures(runs[runs["status"] == "ok"], intervals)
+    figures = _figures(runs[runs["status"] == "ok"], intervals, say)
     for key, pair in _paid_back(results).items():
         figures[key][metrics.PAID_BACK.column] = pair
     of_cell: dict[tuple[int, str], list[Any]] = {}
     run: Any
-    for run in runs[[*CELL, "status", "equal_work", "failed_rung"]].itertuples(index=False):
+    for run in runs[[*CELL, "status", "equal_work", "failed_rung", "phase"]].itertuples(index=False):
         of_cell.setdefault((run.panel, run.cell), []).append(run)
     steps = judged(runs, CELL)
     return [
@@ -130,8 +207,9 @@ def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
             **figures.get((run["panel"], run["cell"]), {}),
             "panel": run["panel"],
             "cell": run["cell"],
-            "work": _work(of_cell[run["panel"], run["cell"]], steps.get((run["panel"], run["cell"]), "")),
-            "status": _statuses(of_cell[run["panel"], run["cell"]]),
+            "out": _field(left_out(of_cell[run["panel"], run["cell"]], say)),
+            "work": _work(of_cell[run["panel"], run["cell"]], steps.get((run["panel"], run["cell"]), ""), say),
+            "status": _statuses(of_cell[run["panel"], run["cell"]], say),
         }
         for run in runs.drop_duplicates(CELL)[[*CELL, *TEXT_COLUMNS]].to_dict("records")
     ]
@@ -140,7 +218,11 @@ def _rows(results: Results, intervals: pd.DataFrame) -> list[dict[str, Any]]:
 NO_FIGURES = {metric.column: [None, metric.written(None)] for metric in (*metrics.METRICS, metrics.PAID_BACK)}
 
 
-def _figures(ok: pd.DataFrame, intervals: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, list[Any]]]:
+def _field(field: Field | None) -> dict[str, str] | None:
+    return None if field is None else {"state": field.state, "text": field.text, "why": field.why}
+
+
+def _figures(ok: pd.DataFrame, intervals: pd.DataFrame, say: Say) -> dict[tuple[Any, ...], dict[str, list[Any]]]:
     """The metrics of each cell: medians over its runs that are ok, and the throughput with its interval."""
     columns = [metric.column for metric in metrics.METRICS]
     medians = ok.astype(dict.fromkeys(columns, float)).groupby(CELL)[columns].median()
@@ -148,16 +230,20 @@ def _figures(ok: pd.DataFrame, intervals: pd.DataFrame) -> dict[tuple[Any, ...],
     for key, *values in medians.itertuples(name=None):
         pairs = zip(metrics.METRICS, values, strict=True)
         figures[key] = {metric.column: [value, metric.written(value)] for metric, value in pairs}
-    written = metrics.THROUGHPUT.written
+    written, pattern = metrics.THROUGHPUT.written, "{value}" + say(" ({low} to {high})")
     for *key, value, low, high in intervals[[*CELL, "throughput", "low", "high"]].itertuples(index=False, name=None):
-        text = f"{written(value)} ({written(low)} to {written(high)})"
+        text = (
+            written(value)
+            if math.isnan(low)
+            else pattern.format(value=written(value), low=written(low), high=written(high))
+        )
         figures[tuple(key)][metrics.THROUGHPUT.column] = [value, text]
     for name, own in ok[ok["compiler_cache"] != ""].groupby(CELL):
-        figures[name][metrics.FIRST_STEP.column] = _first_step(own)
+        figures[name][metrics.FIRST_STEP.column] = _first_step(own, say)
     return figures
 
 
-def _first_step(ok: pd.DataFrame) -> list[Any]:
+def _first_step(ok: pd.DataFrame, say: Say) -> list[Any]:
     """What is usual, and what the processes took that found nothing compiled."""
     metric = metrics.FIRST_STEP
     cold = ok["compiler_cache"] == "cold"
@@ -165,99 +251,28 @@ def _first_step(ok: pd.DataFrame) -> list[Any]:
     if cold.all() or not cold.any():
         return [seconds.median(), metric.written(seconds.median())]
     warm = seconds[~cold].median()
-    return [warm, f"{metric.written(warm)} (with a cold cache {metric.written(seconds[cold].median())})"]
+    pattern = say("{warm} (with a cold cache {cold})")
+    return [warm, pattern.format(warm=metric.written(warm), cold=metric.written(seconds[cold].median()))]
 
 
 def _paid_back(results: Results) -> dict[tuple[int, str], list[Any]]:
     """By panel and cell: after how many epochs compilation is paid back, as a number and as a text."""
-    found = paid_back(results.runs, results.windows).merge(results.runs[["panel", *GROUP]].drop_duplicates(), on=GROUP)
-    columns = found[["panel", "backend", "mode", "epochs", metrics.PAID_BACK.column]]
-    return {
-        (panel, f"{backend} {mode}"): [epochs, text]
-        for panel, backend, mode, epochs, text in columns.itertuples(index=False, name=None)
-    }
+    cells = results.runs[[*CELL, *GROUP, "backend", "mode"]].drop_duplicates()
+    found = paid_back(results.runs, results.windows).merge(cells)[[*CELL, "epochs", metrics.PAID_BACK.column]]
+    return {(panel, cell): [epochs, text] for panel, cell, epochs, text in found.itertuples(index=False, name=None)}
 
 
-def _statuses(runs: list[Any]) -> str:
+def _statuses(runs: list[Any], say: Say) -> str:
     """How many of a cell's runs ended how, the most frequent first."""
     counts = Counter(run.status for run in runs)
-    return ", ".join(f"{number} {status}" for status, number in counts.most_common())
+    return ", ".join(f"{number} {say(status)}" for status, number in counts.most_common())
 
 
-def _work(runs: list[Any], steps: str) -> str:
+def _work(runs: list[Any], steps: str, say: Say) -> str:
     """The badge of the ladder: what did other work even once is not equal, whatever its other runs did."""
     other = [run.failed_rung for run in runs if run.equal_work is False]
     if other:
-        return f"no: {other[0] or 'cross-checks'}"
-    return f"yes{_on(steps)}" if any(run.equal_work is True for run in runs) else "not proved"
-
-
-def _ratios(results: Results, baseline: tuple[str, str]) -> dict[int, dict[str, dict[str, Any]]]:
-    """By panel, baseline and cell: the ratio, how it is written, and the sentence about it; the default first."""
-    compared = compare_all(results.runs, results.windows)
-    compared = compared.merge(results.runs[["panel", *GROUP]].drop_duplicates(), on=GROUP)
-    found: dict[int, dict[str, dict[str, Any]]] = {}
-    default = " ".join(baseline)
-    steps = judged(results.runs, "panel")
-    row: Any
-    for row in compared.itertuples():
-        against, cell = f"{row.baseline_backend} {row.baseline_mode}", f"{row.backend} {row.mode}"
-        entry = _ratio_entry(cell, against, Ratio(row.ratio, row.low, row.high), row.note, steps.get(row.panel, ""))
-        found.setdefault(row.panel, {}).setdefault(against, {})[cell] = entry
-    return {
-        panel: {name: by[name] for name in sorted(by, key=lambda name: name != default)} for panel, by in found.items()
-    }
-
-
-def _on(steps: str) -> str:
-    """What stands after what is said of work: on how many steps it was proved, if that is known."""
-    return f" on {steps}" if steps else ""
-
-
-def _ratio_entry(cell: str, against: str, ratio: Ratio, note: str, steps: str) -> dict[str, Any]:
-    interval = "" if math.isnan(ratio.low) else f" ({_times(ratio.low)} to {_times(ratio.high)})"
-    sure = not math.isnan(ratio.low) and not ratio.low <= 1 <= ratio.high
-    sentence = ""
-    if cell != against:
-        settings = f"; effective settings differ: {note}" if note else ""
-        if sure:
-            sentence = f"{cell} trains {_times(ratio.value)}x as many samples/s as {against}{interval}"
-        else:
-            known = f"{_times(ratio.value)}x{interval or ', one round'}"
-            sentence = f"Nobody can tell whether {cell} or {against} trains faster: {known}"
-        sentence += f"; same losses within rounding{_on(steps)}{settings}."
-    text = f"{_times(ratio.value)}x{interval}"
-    return {"ratio": _finite(ratio.value), "text": text, "sentence": sentence, "sure": sure}
-
-
-def _bests(results: Results) -> dict[int, dict[str, list[dict[str, Any]]]]:
-    """By panel and backend of the baseline: sentences about the other backends, each at its best."""
-    found = best_all(results.runs, results.windows).merge(results.runs[["panel", *GROUP]].drop_duplicates(), on=GROUP)
-    sentences: dict[int, dict[str, list[dict[str, Any]]]] = {}
-    steps = judged(results.runs, "panel")
-    row: Any
-    for row in found.itertuples():
-        entry = _ratio_entry(
-            f"{row.backend} at its best ({row.mode})",
-            f"{row.baseline_backend} at its best ({row.baseline_mode})",
-            Ratio(row.ratio, row.low, row.high),
-            "",
-            steps.get(row.panel, ""),
-        )
-        told = {"sentence": entry["sentence"], "sure": entry["sure"]}
-        sentences.setdefault(row.panel, {}).setdefault(row.baseline_backend, []).append(told)
-    return sentences
-
-
-def _times(ratio: float) -> str:
-    """Two decimals, or as many as a small ratio needs."""
-    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.3g}"
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return say("no: {rung}").format(rung=say(other[0] or "cross-checks"))
+    if not any(run.equal_work is True for run in runs):
+        return say("not proved")
+    return say("yes, {steps}").format(steps=steps) if steps else say("yes")

@@ -14,7 +14,11 @@ import tomli_w
 from results.proof.parting import sentence
 from results.record import NOT_STARTED, compiled_kind, phase_label
 from results.report.panels import label
-from results.statistics import GROUP
+from results.statistics import GROUP, Say
+from results.tables import resources
+
+MOST_SETTINGS = 6
+"""Versions, machines or devices that are told in one line."""
 
 LOG_CHARACTERS = 3000
 """Of the end of a failed run's log."""
@@ -79,6 +83,23 @@ def subnormal(runs: pd.DataFrame) -> list[str]:
                 f"{'; '.join([*told, 'both are float32, and count as the same work'])}."
             )
     return found
+
+
+def setting(runs: pd.DataFrame, say: Say = str) -> str:
+    """What was compared on what, in one line: versions, machine, device, threads, precision, date."""
+    frameworks = [" ".join(text.split()[:2]) for text in dict.fromkeys(runs["framework"]) if text]
+    machines = dict.fromkeys(
+        f"{machine.get('cpu', '')}, {machine.get('cores', '?')} " + say("cores") for machine in runs["machine"]
+    )
+    firsts = runs.drop_duplicates(GROUP).to_dict("records")
+    places = dict.fromkeys(f"{row['device']}, {resources(row)}, {row['precision_asked']}" for row in firsts)
+    dates = dict.fromkeys(text[:10] for text in runs["started"] if text)
+    parts = (frameworks, machines, places, dates)
+    return "; ".join(", ".join(_few(list(part))) for part in parts if part)
+
+
+def _few(texts: list[str]) -> list[str]:
+    return texts if len(texts) <= MOST_SETTINGS else [*texts[:MOST_SETTINGS], "..."]
 
 
 def facts(runs: pd.DataFrame) -> list[Table]:

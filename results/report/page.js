@@ -1,20 +1,18 @@
-// The page's own script: table, sentences, charts and address follow one state.
+// The page's own script: first screen, comparison, charts, table and address follow one state.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const bundle = document.getElementById("datatables").textContent.trim();
 const { default: DataTable } = await import("data:text/javascript;base64," + bundle);
 const byId = (id) => document.getElementById(id);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const FONT = "system-ui, 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif";
 
 // --- the state, which is kept in the address -----------------------------------------------------------------
 
-const state = { baseline: data.baseline, panel: "0", search: "", order: "", filters: {} };
+const state = { baseline: data.baseline, panel: "0", table: "" };
 
 function readAddress() {
-  for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
-    if (name.startsWith("filter.")) state.filters[name.slice(7)] = value;
-    else if (name in state && name !== "filters") state[name] = value;
-  }
+  for (const [name, value] of new URLSearchParams(location.hash.slice(1))) if (name in state) state[name] = value;
   if (!data.baselines.includes(state.baseline)) state.baseline = data.baseline;
   if (!data.panels[Number(state.panel)]) state.panel = "0";
 }
@@ -23,153 +21,90 @@ function writeAddress() {
   const fragment = new URLSearchParams();
   if (state.baseline !== data.baseline) fragment.set("baseline", state.baseline);
   if (state.panel !== "0") fragment.set("panel", state.panel);
-  for (const name of ["search", "order"]) if (state[name]) fragment.set(name, state[name]);
-  for (const [key, text] of Object.entries(state.filters)) if (text) fragment.set("filter." + key, text);
+  if (state.table) fragment.set("table", state.table);
   const text = fragment.toString();
   history.replaceState(null, "", text ? "#" + text : location.pathname + location.search);
 }
 
-// --- ratios to the chosen baseline ---------------------------------------------------------------------------
+// --- the first screen ----------------------------------------------------------------------------------------
 
-function against(panel) {
-  const ratios = data.panels[panel].ratios;
-  return ratios[state.baseline] ?? ratios[Object.keys(ratios)[0]] ?? {};
-}
-
-function bestAgainst(panel) {
-  const { best, cells } = data.panels[panel];
-  const backend = cells.find(({ cell }) => cell === state.baseline)?.backend;
-  return best[backend] ?? Object.values(best)[0] ?? [];
-}
-
-function element(name, text, attributes = {}) {
+function element(name, text, attributes = {}, children = []) {
   const made = document.createElement(name);
   made.textContent = text;
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
   return made;
 }
 
-function writeSentences() {
-  const blocks = data.panels.flatMap((panel, number) => {
-    const list = element("ul", "", { class: "sentences" });
-    for (const found of [...bestAgainst(number), ...Object.values(against(number))]) {
-      if (found.sentence) list.append(element("li", found.sentence, { class: found.sure ? "sure" : "unsure" }));
-    }
-    for (const sentence of panel.left_out) list.append(element("li", sentence, { class: "bad" }));
-    return [element("h3", panel.label), list];
+function against({ ratios }) {
+  return ratios[state.baseline] ?? Object.values(ratios)[0] ?? {};
+}
+
+/** What a mode is in one comparison, against the chosen baseline. */
+function fieldOf(panel, cell) {
+  const own = panel.cells.find((other) => other.cell === cell);
+  const found = against(panel)[cell];
+  if (!own || (!own.out && !found)) return data.not_run;
+  return own.out ?? { ...found, text: found.brief, title: found.text };
+}
+
+/** The same of a line that stands for several comparisons: from the slowest to the fastest. */
+function lineField({ panels }, cell) {
+  const fields = panels.map((number) => fieldOf(data.panels[number], cell));
+  const known = fields.filter(({ ratio }) => ratio).sort((one, other) => one.ratio - other.ratio);
+  if (fields.length === 1 || !known.length) return fields[0];
+  const [low, high] = [known[0], known.at(-1)];
+  const text = low.text === high.text ? low.text : data.words["{low} to {high}"].replace("{low}", low.text).replace("{high}", high.text);
+  const others = Object.entries(Object.groupBy(fields.filter((field) => !field.ratio), (field) => field.text));
+  const why = others.map(([other, all]) => `${all.length}: ${other}`).join(", ");
+  return low.state === high.state ? { ...known[known.length >> 1], text, why } : { state: "cannot tell", text, why };
+}
+
+function fieldElement(line, { cell }) {
+  const { state: kind, text, why, ratio, title } = lineField(line, cell);
+  const strength = ratio ? Math.min(75, 10 + 18 * Math.abs(Math.log2(ratio))) : 0;
+  const words = kind === "other work" ? [element("s", data.words["equal work"])] : [text];
+  if (why) words.push(element("small", why));
+  const link = { href: "#", "data-panel": line.panels[0], "data-chart": "speed", title: title ?? text };
+  const inside = element(kind === "not run" ? "span" : "a", "", kind === "not run" ? {} : link, words);
+  const looks = { class: kind.replace(" ", "-"), style: `--strength: ${strength}%`, "data-mode": cell };
+  return element("td", "", looks, [inside]);
+}
+
+function drawMatrix(table, lines) {
+  const backends = Object.entries(Object.groupBy(data.modes, ({ backend }) => backend));
+  const heads = backends.map(([name, modes]) => element("th", name, { scope: "colgroup", colspan: modes.length }));
+  const modes = data.modes.map(({ mode }) => element("th", mode, { scope: "col" }));
+  const rows = lines.map((line) => {
+    const proved = line.proved ? [element("small", `✓ ${data.words["equal work"]}, ${line.proved}`, { class: "good" })] : [];
+    const name = element("th", line.title, { scope: "row" }, proved);
+    return element("tr", "", {}, [name, ...data.modes.map((mode) => fieldElement(line, mode))]);
   });
-  byId("sentences").replaceChildren(...blocks);
+  const head = [element("tr", "", {}, [element("td", "", { rowspan: 2 }), ...heads]), element("tr", "", {}, modes)];
+  table.replaceChildren(...table.querySelectorAll("caption"), element("thead", "", {}, head), element("tbody", "", {}, rows));
 }
 
-// --- the table -----------------------------------------------------------------------------------------------
-
-const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
-
-function value(row, key) {
-  if (key !== "ratio") return row[key];
-  const found = against(row.panel)[row.cell];
-  return found ? [found.ratio, found.text] : [null, "-"];
+function drawOverview() {
+  drawMatrix(byId("matrix"), data.lines);
+  byId("footnote").hidden = !byId("matrix").querySelector(".one-round");
+  byId("all").hidden = data.lines.length === data.panels.length;
+  byId("all").ontoggle = () =>
+    byId("all").open && drawMatrix(byId("matrix-all"), data.panels.map(({ title }, number) => ({ title, panels: [number] })));
 }
 
-const shownText = (row, key) => {
-  const found = value(row, key);
-  return Array.isArray(found) ? found[1] : found;
-};
-
-function passes(row, key, filter) {
-  const found = value(row, key);
-  const comparison = /^\s*(<=|>=|<|>|=)\s*(-?[\d.]+(?:e-?\d+)?)\s*(%?)\s*$/i.exec(filter);
-  if (Array.isArray(found) && comparison) {
-    if (found[0] === null) return false;
-    const [, sign, digits, percent] = comparison;
-    const limit = Number(digits) / (percent ? 100 : 1);
-    return { "<": found[0] < limit, ">": found[0] > limit, "<=": found[0] <= limit, ">=": found[0] >= limit, "=": found[0] === limit }[sign];
-  }
-  return String(shownText(row, key)).toLowerCase().includes(filter.trim().toLowerCase());
-}
-
-const passesAll = (row) => Object.entries(state.filters).every(([key, filter]) => !filter || passes(row, key, filter));
-
-function makeTable() {
-  const keys = data.columns.map((column) => column.key);
-  const [sorted, direction] = state.order.split(" ");
-  const table = new DataTable("#cells", {
-    data: data.rows,
-    columns: data.columns.map(({ key, title, number }) => ({
-      title,
-      data: null,
-      type: number ? "num" : "string",
-      className: number ? "number" : "",
-      render: (_, type, row) => {
-        const found = value(row, key);
-        if (type === "display") return escaped(shownText(row, key));
-        return Array.isArray(found) && type !== "filter" ? (found[0] ?? "") : shownText(row, key);
-      },
-    })),
-    order: keys.includes(sorted) ? [[keys.indexOf(sorted), direction === "desc" ? "desc" : "asc"]] : [],
-    search: { search: state.search },
-    paging: data.rows.length > 50,
-    pageLength: 50,
-    deferRender: true,
-    autoWidth: false,
-    orderCellsTop: true,
-    titleRow: 0,
-    layout: { topStart: null, topEnd: "search", bottomStart: "info", bottomEnd: data.rows.length > 50 ? "paging" : null },
-    language: { search: "Search in all columns:" },
-  });
-  table.search.fixed("columns", (_, row) => passesAll(row));
-  const filters = element("tr", "", { class: "filters" });
-  for (const { key, title } of data.columns) {
-    const input = element("input", "", { type: "search", "aria-label": `Filter ${title}`, "data-key": key });
-    input.value = state.filters[key] ?? "";
-    input.addEventListener("input", () => {
-      state.filters[key] = input.value;
-      table.draw();
-    });
-    const cell = element("td", "");
-    cell.append(input);
-    filters.append(cell);
-  }
-  table.table().header().append(filters);
-  return table;
-}
-
-function followTable() {
-  const [first] = table.order();
-  state.order = first && first[1] ? `${data.columns[first[0]].key} ${first[1]}` : "";
-  state.search = table.search();
-  writeAddress();
-  filterCharts();
-}
-
-const rowsShown = () => table.rows({ search: "applied", order: "applied" }).data().toArray();
-
-function asMarkdown() {
-  const line = (values) => `| ${values.map((text) => String(text).replace(/\|/g, "\\|")).join(" | ")} |`;
-  const rows = rowsShown().map((row) => line(data.columns.map(({ key }) => shownText(row, key))));
-  const rule = line(data.columns.map(({ number }) => (number ? "---:" : "---")));
-  return [line(data.columns.map(({ title }) => title)), rule, ...rows].join("\n") + "\n";
-}
-
-function asCsv() {
-  const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text);
-  const line = (values) => values.map((text) => quoted(String(text ?? ""))).join(",");
-  const plain = (found) => (Array.isArray(found) ? found[0] : found);
-  const rows = rowsShown().map((row) => line(data.columns.map(({ key }) => plain(value(row, key)))));
-  return [line(data.columns.map(({ key }) => key)), ...rows].join("\n") + "\n";
-}
-
-async function copy(text, what) {
-  await navigator.clipboard.writeText(text);
-  byId("copied").textContent = `copied ${rowsShown().length} rows as ${what}`;
-}
-
-// --- charts --------------------------------------------------------------------------------------------------
+// --- one comparison ------------------------------------------------------------------------------------------
 
 let views = [];
 
-const shownCells = () =>
-  rowsShown().filter((row) => row.panel === Number(state.panel)).map((row) => row.cell);
+const shownCells = () => rowsShown().filter((row) => row.panel === Number(state.panel)).map((row) => row.cell);
+
+function writeSentences(panel) {
+  const { best, cells, left_out: leftOut } = panel;
+  const backend = cells.find(({ cell }) => cell === state.baseline)?.backend;
+  const notes = Object.entries(against(panel)).filter(([, { note }]) => note).map(([cell, { note }]) => `${cell}: ${note}`);
+  const lines = [...(best[backend] ?? Object.values(best)[0] ?? []), ...notes].map((text) => element("li", text));
+  byId("sentences").replaceChildren(...lines, ...leftOut.map((text) => element("li", text, { class: "bad" })));
+}
 
 /** The rows of a table that came as columns, whose cells came as numbers. */
 function asRows({ cell, ...columns }, cells) {
@@ -177,64 +112,157 @@ function asRows({ cell, ...columns }, cells) {
   return cell.map((number, row) => ({ ...cells[number], ...Object.fromEntries(names.map((name) => [name, columns[name][row]])) }));
 }
 
-function filterCharts() {
-  const cells = shownCells();
-  for (const view of views) view.signal("shown", cells).runAsync();
+function datasetsOf(panel) {
+  const tables = Object.entries(panel.tables).map(([name, table]) => [name, asRows(table, panel.cells)]);
+  const ratios = panel.cells.filter(({ cell }) => against(panel)[cell]).map((cell) => ({ ...cell, ...against(panel)[cell.cell] }));
+  const rounds = ratios.flatMap((row) => row.rounds.map((ratio) => ({ ...row, ratio })));
+  return { ...Object.fromEntries(tables), ratios: ratios.map((row) => ({ ...row, verdict: row.text })), rounds };
 }
 
 async function drawCharts() {
   for (const view of views) view.finalize();
   views = [];
-  byId("charts").replaceChildren();
-  const cells = shownCells();
   const mine = state.panel;
   const panel = data.panels[Number(mine)];
-  const datasets = Object.fromEntries(Object.entries(panel.tables).map(([name, table]) => [name, asRows(table, panel.cells)]));
+  const [datasets, cells] = [datasetsOf(panel), shownCells()];
+  byId("panel").value = mine;
+  writeSentences(panel);
+  byId("charts").replaceChildren();
   const drawn = panel.charts.map(async (name) => {
     const { title, caption, row_per_cell: rowPerCell, spec } = data.charts[name];
-    const figure = element("figure", "", { id: `chart-${name}` });
     const drawing = element("div", "", { class: "drawing", tabindex: "0", role: "region", "aria-label": title });
-    figure.append(element("h3", title), drawing, element("figcaption", caption));
-    byId("charts").append(figure);
+    const said = panel.said[name] ? [element("p", panel.said[name], { class: "said" })] : [];
+    const parts = [element("h3", title), ...said, drawing, element("figcaption", caption)];
+    byId("charts").append(element("figure", "", { id: `chart-${name}` }, parts));
     const size = rowPerCell ? { height: data.row_height * panel.cells.length } : {};
-    const params = [{ name: "shown", value: cells }];
-    const config = { background: "transparent", axis: { gridColor: "#80808040" } };
+    const config = { background: "transparent", font: FONT, axis: { gridColor: "#80808040" } };
     const options = { renderer: "svg", actions: false, theme: dark.matches ? "dark" : undefined, config };
-    const { view } = await vegaEmbed(drawing, { ...spec, ...size, params, datasets }, options);
+    const layers = spec.layer && { layer: spec.layer.filter(({ data: own }) => !own || datasets[own.name]?.length) };
+    const { view } = await vegaEmbed(drawing, { ...spec, ...layers, ...size, params: [{ name: "shown", value: cells }], datasets }, options);
     return view;
   });
   const made = await Promise.all(drawn);
   if (mine === state.panel) views = made;
   byId("charts").setAttribute("data-drawn", mine);
+  writeAddress();
+}
+
+// --- the table -----------------------------------------------------------------------------------------------
+
+const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+
+function value(row, key) {
+  const found = key === "ratio" ? against(data.panels[row.panel])[row.cell] : null;
+  return key === "ratio" ? [found?.ratio ?? null, found?.text ?? "-"] : row[key];
+}
+
+/** What a link has to say of the table: its order, its filters, and which columns are shown. */
+function viewOf({ order, search, columns, columnControl }) {
+  const filters = Object.entries(columnControl ?? {}).filter(([, { searchInput }]) => searchInput?.value);
+  const shown = columns.map(({ visible }) => Number(visible)).join("");
+  return JSON.stringify([shown, order, search.search, Object.fromEntries(filters)]);
+}
+
+/** The same as the table takes it; null if it is no view of this table. */
+function viewFrom(text) {
+  try {
+    const [shown, order, search, columnControl] = JSON.parse(text);
+    const columns = data.columns.map((_, place) => ({ visible: shown[place] === "1" }));
+    return { time: 1, start: 0, length: 50, order, search: { search }, columns, columnControl };
+  } catch {
+    return null;
+  }
+}
+
+function makeTable() {
+  const paged = data.rows.length > 50;
+  let untouched = null;
+  return new DataTable("#cells", {
+    data: data.rows,
+    columns: data.columns.map(({ key, title, number, first }) => ({
+      title,
+      data: null,
+      visible: first,
+      type: number ? "num" : "string",
+      className: number ? "number" : "",
+      render: (_, type, row) => {
+        const found = value(row, key);
+        const [sorted, shown] = Array.isArray(found) ? found : [found, found];
+        return type === "display" ? escaped(shown) : (sorted ?? "");
+      },
+    })),
+    columnControl: [{ target: 0, content: ["order"] }, { target: 1, content: ["search"] }],
+    ordering: { indicators: false },
+    order: [],
+    paging: paged,
+    pageLength: 50,
+    deferRender: true,
+    autoWidth: false,
+    stateSave: true,
+    stateDuration: 0,
+    stateLoadCallback: () => viewFrom(state.table),
+    stateSaveCallback: (_, saved) => {
+      untouched ??= state.table || viewOf(saved);
+      state.table = viewOf(saved) === untouched && !state.table ? "" : viewOf(saved);
+      writeAddress();
+    },
+    layout: {
+      topStart: {
+        buttons: [
+          { extend: "colvis", text: data.words["more columns"] },
+          { text: data.words["copy as Markdown"], action: copyMarkdown },
+          { extend: "csvHtml5", text: data.words["save as CSV"], exportOptions: { orthogonal: "sort" }, filename: "lockstep", title: null },
+        ],
+      },
+      topEnd: "search",
+      bottomStart: "info",
+      bottomEnd: paged ? "paging" : null,
+    },
+    language: { ...data.language, search: `${data.words["search in all columns"]}:` },
+  });
+}
+
+const rowsShown = () => table.rows({ search: "applied", order: "applied" }).data().toArray();
+
+async function copyMarkdown() {
+  const { header, body } = table.buttons.exportData({ columns: ":visible" });
+  const line = (values) => `| ${values.map((text) => String(text).replace(/\|/g, "\\|")).join(" | ")} |`;
+  const text = [line(header), line(header.map(() => "---")), ...body.map(line)].join("\n") + "\n";
+  await navigator.clipboard.writeText(text);
+  byId("copied").textContent = data.words["copied {rows} rows"].replace("{rows}", body.length);
 }
 
 // --- controls ------------------------------------------------------------------------------------------------
+
+async function open(panel, chart) {
+  state.panel = panel;
+  await drawCharts();
+  if (chart) (byId(`chart-${chart}`) ?? byId("comparison")).scrollIntoView();
+}
 
 readAddress();
 for (const name of data.baselines) byId("baseline").append(element("option", name, { value: name }));
 data.panels.forEach((panel, number) => byId("panel").append(element("option", panel.label, { value: number })));
 byId("baseline").value = state.baseline;
-byId("panel").value = state.panel;
-writeSentences();
+drawOverview();
 const table = makeTable();
-table.on("draw", followTable);
-table.draw();
+table.columns().every(function () {
+  const label = `${data.words.filter}: ${data.columns[this.index()].title}`;
+  for (const control of this.header(1).querySelectorAll("input, select")) control.setAttribute("aria-label", label);
+});
+table.on("draw", () => views.forEach((view) => view.signal("shown", shownCells()).runAsync()));
 byId("baseline").addEventListener("change", (event) => {
   state.baseline = event.target.value;
-  writeSentences();
+  drawOverview();
   table.rows().invalidate().draw(false);
+  drawCharts();
 });
-byId("panel").addEventListener("change", async (event) => {
-  state.panel = event.target.value;
-  writeAddress();
-  await drawCharts();
-});
-byId("copy-markdown").addEventListener("click", () => copy(asMarkdown(), "Markdown"));
-byId("copy-csv").addEventListener("click", () => copy(asCsv(), "CSV"));
-byId("clear").addEventListener("click", () => {
-  state.filters = {};
-  for (const input of document.querySelectorAll("tr.filters input")) input.value = "";
-  table.search("").draw();
+byId("panel").addEventListener("change", (event) => open(event.target.value));
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-panel]");
+  if (!link) return;
+  event.preventDefault();
+  open(link.dataset.panel, link.dataset.chart);
 });
 const followScheme = () => document.documentElement.classList.toggle("dark", dark.matches); // the table's own style
 followScheme();

@@ -15,7 +15,7 @@ import pandas as pd
 from results.errors import StoreError
 from results.statistics import GROUP
 from results.store import Store
-from results.tables import resources, told_stock
+from results.tables import resources, titles
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,7 @@ class Results:
     @property
     def titles(self) -> list[str]:
         """The same with no more than what tells them apart."""
-        firsts = told_stock(self.runs.drop_duplicates("panel"))
-        parts = [firsts["experiment"], firsts["sweep_point"]]
-        told = ("device", "threads_asked", "replicas", "stock", "node")
-        parts += [firsts[column] for column in told if firsts[column].nunique() > 1]
-        return [" ".join(str(part) for part in row if part) for row in zip(*parts, strict=True)]
+        return titles(self.runs.drop_duplicates("panel"))
 
 
 def read(folder: Path, sessions: Sequence[str] = ()) -> Results:

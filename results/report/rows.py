@@ -5,12 +5,14 @@ Each has the columns ``panel``, ``cell``, ``backend`` and ``mode``; what else is
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from results.record import PHASES, phase_label
+from results.baseline import BASELINE
 from results.report.panels import Results
-from results.statistics import GROUP, throughputs
+from results.statistics import GROUP, Ratio, compare, throughputs
 
 IDENTITY = ["panel", "cell", "backend", "mode"]
 
@@ -18,33 +20,43 @@ CURVE_POINTS = 200
 """A curve of more steps is thinned to about so many."""
 
 
-def chart_tables(results: Results) -> dict[str, pd.DataFrame]:
-    """All tables by name."""
+def chart_tables(results: Results, baseline: tuple[str, str] = BASELINE) -> dict[str, pd.DataFrame]:
+    """All tables by name; ``baseline`` is what ratios are taken against."""
+    compared = _compared(results, baseline)
     return {
-        "processes": processes(results),
+        "ratios": compared.drop(columns="by_round"),
+        "rounds": compared.explode("by_round").drop(columns="ratio").rename(columns={"by_round": "ratio"}),
         "intervals": intervals(results),
+        "costs": costs(results),
         "steps": steps(results),
+        "partings": partings(results),
         "epochs": epochs(results),
         "fitting": fitting(results),
-        "phases": phases(results),
         "sweep": sweep(results),
         "confusion": confusion(results),
         "windows": windows(results),
     }
 
 
-def processes(results: Results) -> pd.DataFrame:
-    """``throughput`` of each run, with its ``round``."""
-    runs = results.runs.rename(columns={"train_samples_per_second": "throughput"})
-    return runs.loc[runs["throughput"].notna(), [*IDENTITY, "round", "throughput"]]
+def _compared(results: Results, baseline: tuple[str, str]) -> pd.DataFrame:
+    """``ratio`` of each cell to the baseline from ``low`` to ``high``, its ``verdict``, and the ratios ``by_round``."""
+    found = compare(results.runs, results.windows, baseline)
+    found["verdict"] = [
+        verdict if verdict == "baseline" else Ratio(*ratio).verdict()
+        for verdict, *ratio in found[["verdict", "ratio", "low", "high"]].itertuples(index=False, name=None)
+    ]
+    return _identified(found, results)[[*IDENTITY, "ratio", "low", "high", "verdict", "by_round"]]
 
 
 def intervals(results: Results) -> pd.DataFrame:
     """``throughput`` of each cell from ``low`` to ``high``."""
     found = throughputs(results.runs, results.windows).rename(columns={"samples_per_second": "throughput"})
-    found["cell"] = found["backend"] + " " + found["mode"]
-    panels = results.runs[["panel", *GROUP]].drop_duplicates()
-    return found.merge(panels, on=GROUP)[[*IDENTITY, "throughput", "low", "high"]]
+    return _identified(found, results)[[*IDENTITY, "throughput", "low", "high"]]
+
+
+def _identified(found: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """The rows with the panel and the cell that their comparison, backend and mode belong to."""
+    return found.merge(results.runs[[*IDENTITY, *GROUP]].drop_duplicates())
 
 
 def steps(results: Results) -> pd.DataFrame:
@@ -78,14 +90,39 @@ def fitting(results: Results) -> pd.DataFrame:
     return table
 
 
-def phases(results: Results) -> pd.DataFrame:
-    """Mean ``seconds`` of each ``phase`` but waiting, in the order of ``place``."""
-    columns = {f"{phase}_seconds": phase_label(phase) for phase in PHASES if phase != "waiting"}
-    seconds = results.runs[[*IDENTITY, *columns]].astype(dict.fromkeys(columns, float)).rename(columns=columns)
-    means = seconds.groupby(IDENTITY, sort=False).mean().reset_index()
-    table = means.melt(IDENTITY, var_name="phase", value_name="seconds").dropna(subset="seconds")
-    table["place"] = table["phase"].map({name: place for place, name in enumerate(columns.values())})
+COSTS = {
+    "start": ("start_seconds",),
+    "import": ("import_seconds",),
+    "load": ("load_seconds", "put_seconds"),
+    "first step": ("first_step_seconds",),
+    "an epoch": (),
+    "evaluation": ("evaluate_seconds",),
+}
+"""What people wait for, and the columns that it is in; an epoch is what the steady throughput makes of its samples."""
+
+
+def costs(results: Results) -> pd.DataFrame:
+    """``seconds`` of each ``cost``, also as ``text``: the median over the runs of a cell, in the order of ``place``."""
+    runs = results.runs
+    found = runs[IDENTITY].copy()
+    for name, columns in COSTS.items():
+        found[name] = runs[list(columns)].astype(float).sum(axis=1, min_count=1)
+    found["an epoch"] = runs["train_samples"].astype(float) / runs["train_samples_per_second"].astype(float)
+    medians = found.groupby(IDENTITY, sort=False).median().reset_index()
+    table = medians.melt(IDENTITY, var_name="cost", value_name="seconds").dropna(subset="seconds")
+    table["text"] = [f"{value:.2g}" if value < 10 else f"{value:,.0f}" for value in table["seconds"]]
+    table["place"] = table["cost"].map({name: place for place, name in enumerate(COSTS)})
     return table
+
+
+def partings(results: Results) -> pd.DataFrame:
+    """``step`` at which the first run of a cell parts from the reference, and the ``distance`` there."""
+    firsts = results.runs.drop_duplicates(IDENTITY)
+    firsts = firsts[firsts["parting"].map(bool)]
+    found = firsts[IDENTITY].copy()
+    for name in ("step", "distance"):
+        found[name] = [parting[name] for parting in firsts["parting"]]
+    return found
 
 
 def sweep(results: Results) -> pd.DataFrame:
@@ -110,15 +147,20 @@ def sweep(results: Results) -> pd.DataFrame:
 
 
 def confusion(results: Results) -> pd.DataFrame:
-    """``samples`` of the test set by ``true`` and ``predicted`` class, of each cell's first run."""
+    """``samples`` of the test set by ``true`` and ``predicted`` class and their places, of each cell's first run."""
     known = results.runs[results.runs["confusion"].map(lambda counts: isinstance(counts, list))]
     firsts = known.drop_duplicates(IDENTITY)
-    parts = []
-    for identity, counts in zip(firsts[IDENTITY].itertuples(index=False), firsts["confusion"], strict=True):
-        true, predicted = np.indices((len(counts), len(counts))).reshape(2, -1)
-        parts.append([(*identity, *cell) for cell in zip(true, predicted, np.ravel(counts), strict=True)])
-    rows = [row for part in parts for row in part]
-    return pd.DataFrame(rows, columns=[*IDENTITY, "true", "predicted", "samples"])
+    rows = []
+    run: Any
+    for run in firsts[[*IDENTITY, "confusion", "classes"]].itertuples(index=False):
+        names = run.classes or [str(number) for number in range(len(run.confusion))]
+        true, predicted = np.indices((len(names), len(names))).reshape(2, -1)
+        rows += [
+            (*run[: len(IDENTITY)], names[row], names[column], int(row), int(column), count)
+            for row, column, count in zip(true, predicted, np.ravel(run.confusion), strict=True)
+        ]
+    columns = ["true", "predicted", "true_place", "predicted_place", "samples"]
+    return pd.DataFrame(rows, columns=[*IDENTITY, *columns])
 
 
 def windows(results: Results) -> pd.DataFrame:

@@ -206,7 +206,7 @@ def test_a_users_own_file_and_backend_work_by_path(lockstep: Lockstep, tmp_path:
     ]
     ended = lockstep("run", *arguments, "--results", "out")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "small on cpu" in ended.stdout
+    assert "training speed on cpu, 1 thread, against mine" in ended.stdout
     assert "lockstep run small.toml --backend" in (tmp_path / "out" / "report.html").read_text()
     assert "mine" in ended.stdout
     assert max(map(len, ended.stdout.splitlines())) <= 400

@@ -17,7 +17,7 @@ from backends.hosting import environments
 from backends.hosting.environments import BackendFileError, EnvironmentFailed, Interpreters
 from benchmarks.commands.options import pythons_given
 from benchmarks.errors import InputError
-from benchmarks.session.estimate import in_words
+from results.overview import duration
 from tests.conformance.findings import Rung
 from tests.conformance.kit import Kit, Report
 from tests.conformance.recording import TIMEOUT
@@ -104,7 +104,7 @@ def show_rung(rung: Rung, console: Console) -> None:
 
 def show_time(seconds: float, console: Console) -> None:
     """Print how long the rest of a mode will take."""
-    console.print(f"about {in_words(seconds)} left for this mode", style="dim", markup=False, highlight=False)
+    console.print(f"about {duration(seconds)} left for this mode", style="dim", markup=False, highlight=False)
 
 
 def show_sum(report: Report, console: Console) -> None:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
-from results import tables, terminal
+from results import markdown, terminal
 from results.best import at_their_best, best, choices
 from results.statistics import compare, ratio
 from tests.results.made_up import fill, make_run
@@ -60,7 +60,7 @@ def test_a_round_without_the_chosen_mode_does_not_count() -> None:
 def test_one_round_has_no_interval() -> None:
     found = at_their_best(logs_of([0.0], [1.0]), logs_of([0.0]))
     assert found.value == pytest.approx(math.e)
-    assert found.verdict.endswith("x *")
+    assert found.verdict().endswith("faster *")
 
 
 def test_every_framework_but_the_baselines_has_a_row(tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ def test_modes_that_rounds_choose_in_turn_are_both_named(tmp_path: Path) -> None
 def test_terminal_and_markdown_say_it_in_the_width_of_a_terminal(tmp_path: Path) -> None:
     store = fill(tmp_path, experiments=1)
     printed = io.StringIO()
-    terminal.print_session(store, "s", PYTORCH, Console(file=printed, width=80))
+    terminal.print_details(store.runs(), store.windows(), PYTORCH, Console(file=printed, width=80))
     assert "Each at its best, mode chosen on other rounds, than pytorch" in printed.getvalue()
     assert "\n  jax scan         3.0" in printed.getvalue()
     assert max(map(len, printed.getvalue().splitlines())) <= 80
-    assert "Each at its best, mode chosen on other rounds:\n\n| backend and mode" in tables.summary_markdown(
+    assert "Each at its best, mode chosen on other rounds:\n\n| backend and mode" in markdown.summary(
         store.runs(), store.windows()
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from results import tables, terminal
+from results import markdown, terminal
 from results.payback import paid_back
 from results.record import Window
 from results.store import Store
@@ -95,7 +95,7 @@ def test_terminal_and_markdown_say_it(tmp_path: Path) -> None:
     costs = {EAGER: [1.0, 1.0, 1.0], COMPILE: [59.0, 13.0, 15.0]}
     store = store_of(tmp_path, {EAGER: SLOW, COMPILE: FAST}, costs)
     printed = io.StringIO()
-    terminal.print_session(store, "s", EAGER, Console(file=printed, width=80))
+    terminal.print_details(store.runs(), store.windows(), EAGER, Console(file=printed, width=80))
     assert "\n  pytorch compile  12 epochs (3 warm), against eager\n" in printed.getvalue()
-    markdown = tables.summary_markdown(store.runs(), store.windows())
-    assert "| 12 epochs (3 warm) " in markdown
+    text = markdown.summary(store.runs(), store.windows())
+    assert "| 12 epochs (3 warm) " in text

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results import report, tables
+from results import markdown, report
 from results.record import Run
 from results.report.page import render
 from results.scaling import scaling, scaling_texts
@@ -100,7 +100,7 @@ def test_page_and_markdown_show_it(tmp_path: Path) -> None:
     runs_of({1: [100, 100, 100], 2: [50, 40, 45]}, tmp_path)
     results = report.read(tmp_path)
     assert results.labels[1].endswith("on cpu, 3 threads, 2 replicas, float32")
-    for shown in (render(results), tables.summary_markdown(results.runs, results.windows)):
+    for shown in (render(results), markdown.summary(results.runs, results.windows)):
         assert "Scaling over replicas" in shown
         assert "0.45x (0.34 to 0.59)" in shown
 

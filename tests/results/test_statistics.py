@@ -20,12 +20,29 @@ from results.statistics import Ratio, compare, compare_all, ratio, throughputs
         (Ratio(0.987, 0.978, 0.996), "1.3 % slower (0.4 to 2.2)"),
         (Ratio(1.05, 1.02, 1.08), "5.0 % faster (2.0 to 8.0)"),
         (Ratio(1.01, 0.97, 1.05), "cannot tell (0.97 to 1.05)"),
-        (Ratio(3.0, math.nan, math.nan), "3.00x *"),
+        (Ratio(3.0, math.nan, math.nan), "3.00x faster *"),
+        (Ratio(0.0995, math.nan, math.nan), "10.05x slower *"),
         (Ratio(math.nan, math.nan, math.nan), "cannot tell (nothing to compare)"),
     ],
 )
 def test_a_verdict_says_how_much_and_how_sure(found: Ratio, words: str) -> None:
-    assert found.verdict == words
+    assert found.verdict() == words
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Ratio(1.42, 1.38, 1.47), "1.4x faster"),
+        (Ratio(0.0995, 0.09, 0.11), "10x slower"),
+        (Ratio(1750.0, 1700.0, 1800.0), "1,750x faster"),
+        (Ratio(0.987, 0.978, 0.996), "1 % slower"),
+        (Ratio(1.01, 0.97, 1.05), "cannot tell"),
+        (Ratio(3.0, math.nan, math.nan), "3.0x faster *"),
+        (Ratio(math.nan, math.nan, math.nan), "cannot tell"),
+    ],
+)
+def test_a_glance_takes_in_a_verdict_without_its_interval(found: Ratio, words: str) -> None:
+    assert found.brief() == words
 
 
 def test_a_single_disturbed_turn_does_not_move_the_ratio() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from results import report, tables
-from results.report.differences import differences
+from results import markdown, report
+from results.report.differences import differences, together
 from results.statistics import compare
 from results.store import Store
 from tests.results.made_up import make_run
@@ -48,8 +48,8 @@ def test_a_store_older_than_the_column_was_tuned() -> None:
 
 
 def test_titles_and_labels_say_stock(store: Store) -> None:
-    markdown = tables.summary_markdown(store.runs(), store.windows())
-    assert [line for line in markdown.splitlines() if line.startswith("#")] == [
+    text = markdown.summary(store.runs(), store.windows())
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
         "### e on cpu, 3 threads",
         "### e on cpu, 3 threads, stock",
     ]
@@ -59,10 +59,9 @@ def test_titles_and_labels_say_stock(store: Store) -> None:
 
 
 def test_two_result_sets_side_by_side_keep_them_apart(store: Store, tmp_path: Path) -> None:
-    tuned = Store(tmp_path / "tuned")
+    tuned, stock = Store(tmp_path / "tuned"), Store(tmp_path / "stock")
     tuned.append(make_run(1, "e", CELLS[0], 1))
-    (found,) = differences(report.read(tuned.folder), report.read(store.folder))
-    assert found.cell == "e cpu pytorch eager"
-    stock = Store(tmp_path / "stock")
     stock.append(make_run(1, "e", CELLS[0], 1, stock=True))
-    assert list(differences(report.read(tuned.folder), report.read(stock.folder))) == []
+    found = differences(together(report.read(tuned.folder), report.read(store.folder)))
+    assert [list(by["A"]) for by in found.values()] == [["B pytorch eager"]]
+    assert differences(together(report.read(tuned.folder), report.read(stock.folder))) == {}

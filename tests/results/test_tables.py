@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from results import report, tables, terminal
+from results import markdown, report, terminal
 from results.report.data import page_data
 from results.store import Store
 from tests.results.made_up import make_run
@@ -31,29 +31,29 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_in_the_terminal_and_in_markdown(store: Store) -> None:
-    printed = io.StringIO()
-    terminal.print_session(store, "s", EAGER, Console(file=printed, width=80))
-    markdown = tables.summary_markdown(store.runs(), store.windows())
-    for text in (printed.getvalue(), markdown):
-        assert "short on cpu, 3 threads; equal work on all 210 steps" in text
-        assert "long on cpu, 3 threads; equal work on 39 of 210 steps" in text
+    summary, details = io.StringIO(), io.StringIO()
+    terminal.print_session(store, "s", EAGER, Console(file=summary, width=80))
+    terminal.print_details(store.runs(), store.windows(), EAGER, Console(file=details, width=80))
+    text = markdown.summary(store.runs(), store.windows())
+    for told in (details.getvalue(), text):
+        assert "short on cpu, 3 threads; equal work on all 210 steps" in told
+        assert "long on cpu, 3 threads; equal work on 39 of 210 steps" in told
+    for told in (" ".join(summary.getvalue().split()), text):
+        assert "equal work proved on all 210 steps of short, 39 of 210 steps of long" in told
 
 
 def test_in_the_report(store: Store) -> None:
     data = page_data(report.read(store.folder), EAGER)
     work = {(row["experiment"], row["cell"]): row["work"] for row in data["rows"]}
-    assert work["short", "jax jit"] == "yes on all 210 steps"
-    assert work["long", "pytorch eager"] == "yes on 39 of 210 steps"
+    assert work["short", "jax jit"] == "yes, all 210 steps"
+    assert work["long", "pytorch eager"] == "yes, 39 of 210 steps"
     assert work["long", "jax scan"] == "no: loss curve"
-    told = [panel["ratios"]["pytorch eager"]["jax jit"]["sentence"] for panel in data["panels"]]
-    told += [sentence["sentence"] for panel in data["panels"] for sentence in panel["best"]["pytorch"]]
-    for sentence, steps in zip(told, ["all 210 steps", "39 of 210 steps"] * 2, strict=True):
-        assert f"same losses within rounding on {steps}" in sentence
+    assert [line["proved"] for line in data["lines"]] == ["all 210 steps", "39 of 210 steps"]
 
 
 def test_rows_that_do_not_say_so_claim_nothing_more(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append(make_run(1, "e", EAGER, 1))
-    assert tables.summary_markdown(store.runs(), store.windows()).startswith("### e on cpu, 3 threads\n")
+    assert "\n### e on cpu, 3 threads\n" in markdown.summary(store.runs(), store.windows())
     (row,) = page_data(report.read(store.folder), EAGER)["rows"]
     assert row["work"] == "yes"

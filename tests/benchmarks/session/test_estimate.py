@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.session.estimate import CellKey, estimate, in_words
+from benchmarks.session.estimate import CellKey, estimate
 from results.store import Store
 from tests.results.made_up import make_run
 
@@ -47,12 +47,3 @@ def test_a_stock_run_is_not_judged_by_tuned_ones(store: Store) -> None:
 def test_without_earlier_runs_there_is_no_estimate(store: Store) -> None:
     assert "no estimate" in estimate(store.runs(), [SCAN])
     assert "no estimate" in estimate(Store(store.folder / "empty").runs(), [JIT])
-
-
-def test_times_are_told_as_people_do() -> None:
-    assert [in_words(seconds) for seconds in (9.6, 65, 3599.6, 7290)] == [
-        "10 s",
-        "1 min 05 s",
-        "1 h 00 min",
-        "2 h 01 min",
-    ]

@@ -43,6 +43,6 @@ def test_after_one_round_there_are_ratios_without_intervals(tmp_path: Path) -> N
     TerminalProgress(console).preliminary(Store(tmp_path), "s", "experiment-0", ("pytorch", "eager"))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert text.startswith("preliminary, one round: experiment-0 on cpu, 3 threads, samples/s against pytorch eager: ")
-    assert "jax jit 1.5x" in text
+    assert text.startswith("preliminary, one round: experiment-0 on cpu, 3 threads, training speed against pytorch ")
+    assert "jax jit 1.5x faster, " in text
     assert "test accuracy" in text

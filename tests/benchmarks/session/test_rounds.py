@@ -38,7 +38,7 @@ def compared(*cells: tuple[str, Ratio, float]) -> pd.DataFrame:
             "low": found.low,
             "high": found.high,
             "turns_error": error,
-            "verdict": "baseline" if backend == "base" else found.verdict,
+            "verdict": "baseline" if backend == "base" else found.verdict(),
         }
         for backend, found, error in cells
     ]

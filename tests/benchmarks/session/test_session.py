@@ -112,7 +112,7 @@ def test_a_stock_run_has_none_of_the_tuning_and_its_row_says_so(
     told = loads.read_text().splitlines()
     assert set(told) == {"True None"}
     assert len(told) > 1, "the machine's peak is measured so as well"
-    assert "digits-mlp on cpu, 1 threads, stock" in (results.parent / "console.txt").read_text()
+    assert "training speed on cpu, 1 thread, stock, against" in (results.parent / "console.txt").read_text()
 
 
 def test_the_best_and_the_last_weights_are_kept_when_asked_for(results: Path) -> None:

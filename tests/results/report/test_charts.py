@@ -137,5 +137,5 @@ def test_a_long_curve_is_thinned(tmp_path: Path) -> None:
 
 def test_a_picture_can_be_pixels(tmp_path: Path) -> None:
     store = fill(tmp_path / "results", experiments=1, rounds=1)
-    (path,) = pictures.draw(report.read(store.folder), tmp_path / "plots", "png", ["phases"])
+    (path,) = pictures.draw(report.read(store.folder), tmp_path / "plots", "png", ["cost"])
     assert path.read_bytes().startswith(b"\x89PNG")

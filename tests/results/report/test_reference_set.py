@@ -34,5 +34,5 @@ def test_it_can_be_put_beside_ones_own(tmp_path: Path) -> None:
     own = fill(tmp_path / "own")
     differences.write(report.read(FOLDER), report.read(own.folder), tmp_path / "differences.html")
     page = (tmp_path / "differences.html").read_text()
-    assert "The machines differ." in page
-    assert "No configuration is in both sets." in page
+    assert "machine: cpu" in page
+    assert "no configuration is in both sets" in page
