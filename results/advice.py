@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from results.record import Say
+
 BUSY = 0.3
 """Processors that other programs may use, or the hypervisor take, before it is told."""
 
@@ -16,40 +18,45 @@ MISSING_THREADS = 0.5
 QUIET_GOVERNORS = {"performance"}
 
 
-def advice(runs: pd.DataFrame) -> list[str]:
+def advice(runs: pd.DataFrame, say: Say = str) -> list[str]:
     """Return a sentence for each thing that made the runs of a session noisy; ``runs`` is the table of the store."""
-    return [*_neighbours(runs), *_processors(runs), *_spread(runs), *_drift(runs)]
+    return [*_neighbours(runs, say), *_processors(runs, say), *_spread(runs, say), *_drift(runs, say)]
 
 
-def _neighbours(runs: pd.DataFrame) -> list[str]:
+def _neighbours(runs: pd.DataFrame, say: Say) -> list[str]:
     found = []
     others, stolen = runs["others_per_wall"].max(), runs["stolen_per_wall"].max()
     if others > BUSY:
-        found.append(f"other programs kept up to {others:.1f} processors busy while windows were timed: stop them")
+        pattern = say("other programs kept up to {number:.1f} processors busy while windows were timed: stop them")
+        found.append(pattern.format(number=others))
     if stolen > BUSY:
-        found.append(
-            f"the hypervisor took up to {stolen:.1f} processors for other machines: use a machine of your own, or "
-            "add rounds with --until"
+        pattern = say(
+            "the hypervisor took up to {number:.1f} processors for other machines: use a machine of your own, or add "
+            "rounds with --until"
         )
+        found.append(pattern.format(number=stolen))
     return found
 
 
-def _processors(runs: pd.DataFrame) -> list[str]:
+def _processors(runs: pd.DataFrame, say: Say) -> list[str]:
     found = []
     governors = {name for machine in runs["machine"] for name in machine.get("governors", [])}
     if governors - QUIET_GOVERNORS:
-        found.append(f"the frequency governor is {', '.join(sorted(governors))}: set it to performance")
+        pattern = say("the frequency governor is {governors}: set it to performance")
+        found.append(pattern.format(governors=", ".join(sorted(governors))))
     throttled = runs.groupby(["experiment", "sweep_point", "round", "node"])["throttled"].max().sum()
     if throttled > 0:
-        found.append(f"the processor was throttled {throttled:.0f} times for heat: cool it, or use fewer threads")
+        pattern = say("the processor was throttled {number:.0f} times for heat: cool it, or use fewer threads")
+        found.append(pattern.format(number=throttled))
     for backend, cells in runs.groupby("backend", sort=False):
         used, asked = cells[["product_threads", "cpu_per_wall"]].max().max(), cells["threads_asked"].max()
         if used < asked - MISSING_THREADS:
-            found.append(f"{backend} kept at most {used:.1f} of {asked} threads busy, even in a large matrix product")
+            pattern = say("{backend} kept at most {used:.1f} of {asked} threads busy, even in a large matrix product")
+            found.append(pattern.format(backend=backend, used=used, asked=asked))
     return found
 
 
-def _spread(runs: pd.DataFrame) -> list[str]:
+def _spread(runs: pd.DataFrame, say: Say) -> list[str]:
     """Processes of the same cell that differ: more rounds help, more turns do not."""
     ok = runs[runs["status"] == "ok"].astype({"train_samples_per_second": float})
     cells = ok.groupby(["experiment", "sweep_point", "backend", "mode", "node"], sort=False)
@@ -59,14 +66,15 @@ def _spread(runs: pd.DataFrame) -> list[str]:
     if not (spreads > SPREAD).any():
         return []
     worst = " ".join(part for part in map(str, spreads.index[int(spreads.argmax())]) if part)
-    return [
-        f"in {(spreads > SPREAD).sum()} of {len(spreads)} configurations the throughputs of processes differ by "
-        f"more than {SPREAD:.0%}, most in {worst} ({spreads.max():.0%}): believe the intervals, or narrow them with "
-        "--until"
-    ]
+    pattern = say(
+        "in {number} of {all} configurations the throughputs of processes differ by more than {spread:.0%}, most in "
+        "{worst} ({most:.0%}): believe the intervals, or narrow them with --until"
+    )
+    wide = spreads > SPREAD
+    return [pattern.format(number=wide.sum(), all=len(spreads), spread=SPREAD, worst=worst, most=spreads.max())]
 
 
-def _drift(runs: pd.DataFrame) -> list[str]:
+def _drift(runs: pd.DataFrame, say: Say) -> list[str]:
     """The machine as a whole became faster or slower: all cells of a round against the same cells of the others."""
     ok = runs[(runs["status"] == "ok") & runs["train_samples_per_second"].notna()]
     key = ["experiment", "sweep_point", "backend", "mode", "device", "node"]
@@ -74,7 +82,9 @@ def _drift(runs: pd.DataFrame) -> list[str]:
     rounds = level.groupby(ok["round"]).median()
     if len(rounds) < 2 or rounds.max() / rounds.min() - 1 <= SPREAD:
         return []
-    return [
-        f"round {rounds.idxmax()} was {rounds.max() / rounds.min() - 1:.0%} faster than round {rounds.idxmin()} in all "
-        "configurations: the machine drifts; ratios are not affected, throughputs are"
-    ]
+    pattern = say(
+        "round {best} was {share:.0%} faster than round {worst} in all configurations: the machine drifts; ratios are "
+        "not affected, throughputs are"
+    )
+    share = rounds.max() / rounds.min() - 1
+    return [pattern.format(best=rounds.idxmax(), share=share, worst=rounds.idxmin())]

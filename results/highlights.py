@@ -13,10 +13,11 @@ import pandas as pd
 from results.advice import advice
 from results.baseline import BASELINE
 from results.best import best
-from results.metrics import FIRST_STEP, PAID_BACK, PEAK_MEMORY
-from results.payback import paid_back
+from results.metrics import FIRST_STEP, PEAK_MEMORY
+from results.payback import paid_back, written
 from results.proof.parting import sentence
-from results.statistics import GROUP, Ratio, Say
+from results.record import Say
+from results.statistics import GROUP, Ratio
 from results.tables import summary_table, titles
 
 MOST = 7
@@ -123,7 +124,9 @@ def _turn(session: _Session) -> Iterator[Highlight]:
 
 def _never_pays(session: _Session) -> Iterator[Highlight]:
     """A mode that costs more to start, and is slower too."""
-    never = session.paid[np.isinf(session.paid["epochs"].astype(float))]
+    eager = session.runs.loc[session.runs["compiled"].eq(""), ["backend", "mode"]].drop_duplicates().assign(eager=True)
+    never = session.paid[np.isinf(session.paid["epochs"].astype(float))].merge(eager, how="left")
+    never = never[never["eager"].isna()]
     ratios = session.summary[[*GROUP, "backend", "mode", "ratio"]]
     slower = never.merge(ratios).merge(ratios.set_axis([*GROUP, "backend", "cheapest", "its"], axis=1))
     if len(slower):
@@ -149,7 +152,7 @@ def _pays_late(session: _Session) -> Iterator[Highlight]:
             cell=f"{row['backend']} {row['mode']}",
             seconds=FIRST_STEP.written(row[FIRST_STEP.column]),
             title=row["title"],
-            epochs=row[PAID_BACK.column],
+            epochs=written(row["epochs"], row["epochs_warm"], session.say),
             cheapest=row["cheapest"],
         )
         yield Highlight(text, _group(row), "cost")
@@ -184,13 +187,13 @@ def _parted(session: _Session) -> Iterator[Highlight]:
     parted = session.runs[session.runs["parting"].map(bool).astype(bool)]
     if len(parted):
         run = parted.iloc[0]
-        text = f"{run['backend']} {run['mode']} on {titles(parted.head(1))[0]} {sentence(run['parting'])}"
+        text = f"{run['backend']} {run['mode']} on {titles(parted.head(1))[0]} {sentence(run['parting'], session.say)}"
         yield Highlight(text, _group(run), "distance-from-reference")
 
 
 def _noise(session: _Session) -> Iterator[Highlight]:
     """What disturbed the session."""
-    for text in advice(session.runs)[:1]:
+    for text in advice(session.runs, session.say)[:1]:
         yield Highlight(session.say("noise: {what}").format(what=text), None, "windows")
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from results.record import phase_label
-from results.statistics import Ratio, Say
+from results.record import Say, phase_label
+from results.statistics import Ratio
 
 State = Literal["baseline", "faster", "slower", "cannot tell", "one round", "other work", "not ok", "not run"]
 

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.metrics import PAID_BACK, THROUGHPUT
+from results.record import Say
 from results.statistics import GROUP, groups, ratio
 
 PAYBACK = [*GROUP, "backend", "mode", "cheapest", "epochs", "epochs_warm", PAID_BACK.column]
@@ -50,7 +51,7 @@ def paid_back(runs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
             cheapest = _cheapest(own)
             for mode, cost in own.items():
                 found = _against(cost, logs[backend, mode], own[cheapest], logs[backend, cheapest])
-                text = "-" if mode == cheapest else _text(*found)
+                text = "-" if mode == cheapest else written(*found)
                 rows.append((*group.key, backend, mode, cheapest, *found, text))
     return pd.DataFrame(rows, columns=PAYBACK)
 
@@ -83,12 +84,14 @@ def _epochs(more: float, saved: float) -> float:
     return math.nan if math.isnan(more / saved) else max(0.0, math.ceil(more / saved))
 
 
-def _text(cold: float, warm: float) -> str:
+def written(cold: float, warm: float, say: Say = str) -> str:
+    """The epochs as people read them: "12 epochs (3 warm)", "never", "cannot tell"."""
     if math.isinf(cold):
-        return "never"
+        return say("never")
     if math.isnan(cold):
-        return "cannot tell"
-    return f"{cold:,.0f} epoch{'' if cold == 1 else 's'}" + ("" if math.isnan(warm) else f" ({warm:,.0f} warm)")
+        return say("cannot tell")
+    told = (say("{number} epoch") if cold == 1 else say("{number} epochs")).format(number=f"{cold:,.0f}")
+    return told if math.isnan(warm) else told + say(" ({number} warm)").format(number=f"{warm:,.0f}")
 
 
 def _costs(runs: pd.DataFrame, windows: pd.DataFrame) -> dict[tuple[Any, ...], _Costs]:

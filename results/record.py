@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -27,6 +28,9 @@ Phase = Literal[
 ]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 """In the order in which a run enters them; "bookkeeping" is what lockstep itself does in between."""
+
+Say = Callable[[str], str]
+"""Gives a text, or the pattern of one, in the reader's language."""
 
 NOT_STARTED = "not started"
 """The phase of a run before it begins."""
@@ -56,14 +60,15 @@ def compiled_kind(compiled: str) -> str:
     return next((kind for part, kind in kinds if part in parts), "eager" if not compiled else "in part")
 
 
-def judged_text(judged: float, steps: float) -> str:
+def judged_text(judged: float, steps: float, say: Say = str) -> str:
     """On how many steps of a training its work was proved: "all 300 steps", "39 of 210 steps"."""
-    return f"all {steps:,.0f} steps" if judged >= steps else f"{judged:,.0f} of {steps:,.0f} steps"
+    pattern = say("all {steps} steps") if judged >= steps else say("{judged} of {steps} steps")
+    return pattern.format(judged=f"{judged:,.0f}", steps=f"{steps:,.0f}")
 
 
-def threads_text(number: Any) -> str:
+def threads_text(number: Any, say: Say = str) -> str:
     """So many threads: "1 thread", "2 threads"."""
-    return f"{number} thread" if number == 1 else f"{number} threads"
+    return (say("{number} thread") if number == 1 else say("{number} threads")).format(number=number)
 
 
 def where_and_why(phase: str, reason: str) -> str:

@@ -11,7 +11,7 @@ for the levels; Georges, Buytaert and Eeckhout, "Statistically rigorous Java per
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,11 +21,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.baseline import BASELINE
+from results.record import Say
 
 CONFIDENCE = 0.95
-
-Say = Callable[[str], str]
-"""Gives a text, or the pattern of one, in the reader's language."""
 
 TIMES_FROM = 1.1
 """Ratios from here on are told as "1.42x", smaller ones in percent."""

@@ -16,7 +16,7 @@ from results.errors import StoreError
 from results.metrics import FIRST_STEP, PAID_BACK, PEAK_MEMORY, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
 from results.overview import left_out, not_run, of_row
 from results.payback import paid_back
-from results.record import judged_text, threads_text, where_and_why
+from results.record import Say, judged_text, threads_text, where_and_why
 from results.statistics import GROUP, compare, throughputs
 from results.store import Store
 
@@ -28,9 +28,6 @@ COMPACT = (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP)
 
 EXPERIMENTS = (TEST_ACCURACY, TEST_LOSS, THROUGHPUT)
 """The same where experiments are put beside each other."""
-
-NARROW = (TEST_ACCURACY, THROUGHPUT)
-"""The same in a terminal of 80 columns."""
 
 CELL = [*GROUP, "backend", "mode"]
 """What makes two runs repetitions of each other."""
@@ -49,10 +46,11 @@ def runs_table(store: Store, session: str | None = None) -> pd.DataFrame:
     return runs
 
 
-def exclusions(runs: pd.DataFrame) -> list[str]:
+def exclusions(runs: pd.DataFrame, say: Say = str) -> list[str]:
     """Say how many runs do not count any more, a sentence for each reason."""
     reasons = runs.loc[runs["excluded"] != "", "excluded"].value_counts(sort=False)
-    return [f"excluded: {count} {'run' if count == 1 else 'runs'}: {why}" for why, count in reasons.items()]
+    patterns = {True: say("excluded: {count} run: {why}"), False: say("excluded: {count} runs: {why}")}
+    return [patterns[count == 1].format(count=count, why=why) for why, count in reasons.items()]
 
 
 def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> pd.DataFrame:
@@ -123,7 +121,7 @@ def proved_text(summary: pd.DataFrame) -> str:
     return f"equal work proved on {', '.join(told)}" if told else ""
 
 
-def judged(rows: pd.DataFrame, by: str | list[str]) -> dict[Any, str]:
+def judged(rows: pd.DataFrame, by: str | list[str], say: Say = str) -> dict[Any, str]:
     """By some columns: on how many steps the work of all that did equal work was proved.
 
     ``rows`` are runs, or rows of the summary; what proved nothing is not in it.
@@ -131,7 +129,7 @@ def judged(rows: pd.DataFrame, by: str | list[str]) -> dict[Any, str]:
     proved = rows[rows["equal_work"].eq(True)].dropna(subset=["judged_steps", "epochs", "steps_per_epoch"])
     steps = proved["epochs"].astype(float) * proved["steps_per_epoch"].astype(float)
     least = proved.assign(steps=steps).groupby(by, sort=False)[["judged_steps", "steps"]].min()
-    return {key: judged_text(judged_steps, steps) for key, judged_steps, steps in least.itertuples(name=None)}
+    return {key: judged_text(judged_steps, steps, say) for key, judged_steps, steps in least.itertuples(name=None)}
 
 
 def overview_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -159,10 +157,12 @@ def best_texts(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def resources(run: Any) -> str:
+def resources(run: Any, say: Say = str) -> str:
     """Threads, replicas where there are several, and whether it is stock, of a run or of a row of the summary."""
-    replicas = f", {run['replicas']} replicas" if run["replicas"] > 1 else ""
-    return f"{threads_text(run['threads_asked'])}{replicas}{', stock' if run['stock'] else ''}"
+    parts = [threads_text(run["threads_asked"], say)]
+    if run["replicas"] > 1:
+        parts.append(say("{number} replicas").format(number=run["replicas"]))
+    return ", ".join([*parts, *([say("stock")] if run["stock"] else [])])
 
 
 def titles(rows: pd.DataFrame) -> list[str]:

@@ -145,6 +145,7 @@ def report_(
         Path | None,
         typer.Option(metavar="FILE", help="Default: report.html in the folder, differences.html in the second of two."),
     ] = None,
+    language: Annotated[Literal["en", "zh"], typer.Option(help="English or Chinese.")] = "en",
     results: Results = RESULTS,
 ) -> None:
     """Write the report: one HTML page that needs no network."""
@@ -161,9 +162,9 @@ def report_(
     read = [report.read(folder, session or ()) for folder in given]
     path = output or given[-1] / (report.PAGE if len(given) == 1 else "differences.html")
     if len(given) == 1:
-        page.write(read[0], path, baseline)
+        page.write(read[0], path, baseline, language)
     else:
-        differences.write(read[0], read[1], path)
+        differences.write(read[0], read[1], path, language)
     print(f"report: {path}")
 
 

@@ -20,6 +20,7 @@ from backends.contract import MaxPool2d, ReLU
 from backends.float64.layers import places
 from backends.float64.training import Training, Watch
 from results.proof.judge import ROUNDING, Case
+from results.record import Say
 
 JUMP = 4.0
 """A loss has parted if it is so many times further off than any before it; rounding alone grows little by little.
@@ -89,18 +90,20 @@ class Parting:
         return found
 
 
-def sentence(document: Mapping[str, Any]) -> str:
+def sentence(document: Mapping[str, Any], say: Say = str) -> str:
     """What a reader is told of a parting that a row holds."""
-    begin = f"parts from the reference at step {document['step']}"
-    off = f"{document['distance']:.1e} off, {document['before']:.1e} at most before"
-    if "decision" not in document:
-        return f"{begin} ({off}); no ReLU or max pool that is close to a tie explains it"
-    decision = document["decision"]
-    return (
-        f"{begin} ({off}): in step {decision['step']} the {decision['kind']} layers[{decision['layer']}] was within "
-        f"{decision['margin']:.2g} roundings of a tie, for sample {decision['sample']} at "
-        f"{', '.join(map(str, decision['place']))}, and took the other side"
+    pattern = say("parts from the reference at step {step} ({distance} off, {before} at most before)")
+    begin = pattern.format(
+        step=document["step"], distance=f"{document['distance']:.1e}", before=f"{document['before']:.1e}"
     )
+    if "decision" not in document:
+        return begin + say("; no ReLU or max pool that is close to a tie explains it")
+    decision = {**document["decision"], "margin": f"{document['decision']['margin']:.2g}"}
+    decision["place"] = ", ".join(map(str, decision["place"]))
+    return begin + say(
+        ": in step {step} the {kind} layers[{layer}] was within {margin} roundings of a tie, for sample {sample} at "
+        "{place}, and took the other side"
+    ).format(**decision)
 
 
 def first_apart(losses: NDArray[Any], reference: Array) -> int | None:

@@ -14,14 +14,15 @@ import pandas as pd
 
 from results import metrics
 from results.overview import Field, left_out, not_run
-from results.payback import paid_back
+from results.payback import paid_back, written
+from results.record import Say
 from results.report.charts import CHARTS, ROW_HEIGHT, Chart, panels_of, specification
 from results.report.numbers import finite, short
-from results.report.panels import Results
+from results.report.panels import Results, label
 from results.report.ratios import Ratios, bests, ratios
 from results.report.rows import chart_tables
 from results.report.sayings import sayings
-from results.statistics import GROUP, Say
+from results.statistics import GROUP
 from results.tables import judged
 
 TEXT_COLUMNS = ("experiment", "sweep_point", "device", "backend", "mode")
@@ -62,9 +63,10 @@ def common_data(
     # The page makes these of the ratios to the baseline that its reader has chosen.
     parts = {name: _by_panel(table, numbers, len(rows_of)) for name, table in tables.items() if name not in CHOSEN}
     said = sayings(results, tables, say)
+    labels = [label(run, say) for _, run in results.runs.drop_duplicates("panel").iterrows()]
     panels = [
         {
-            "label": label,
+            "label": name,
             "title": title,
             **_panel(rows_of[panel], compared.get(panel, {}), say),
             "best": sentences.get(panel, {}),
@@ -72,7 +74,7 @@ def common_data(
             "charts": [name for name, among in shown.items() if panel in among],
             "tables": {name: part[panel] for name, part in parts.items()},
         }
-        for panel, (label, title) in enumerate(zip(results.labels, results.titles, strict=True))
+        for panel, (name, title) in enumerate(zip(labels, results.titles, strict=True))
     ]
     return {
         "columns": [
@@ -110,7 +112,7 @@ WORDS = (
 def lines(results: Results, say: Say = str) -> Iterator[dict[str, Any]]:
     """The lines of the first screen: a comparison each, or if they are too many, those of an experiment, or all."""
     firsts = results.runs.drop_duplicates("panel")
-    titles, steps = results.titles, judged(results.runs, "panel")
+    titles, steps = results.titles, judged(results.runs, "panel", say)
     kinds = titles if len(titles) <= MOST_LINES else list(firsts["experiment"])
     if len(set(kinds)) > MOST_LINES:
         kinds = [say("all comparisons")] * len(titles)
@@ -193,13 +195,13 @@ def _rows(results: Results, intervals: pd.DataFrame, say: Say) -> list[dict[str,
     """A row per cell, over all its runs: texts, and pairs of number and text."""
     runs = results.runs
     figures = _figures(runs[runs["status"] == "ok"], intervals, say)
-    for key, pair in _paid_back(results).items():
+    for key, pair in _paid_back(results, say).items():
         figures[key][metrics.PAID_BACK.column] = pair
     of_cell: dict[tuple[int, str], list[Any]] = {}
     run: Any
     for run in runs[[*CELL, "status", "equal_work", "failed_rung", "phase"]].itertuples(index=False):
         of_cell.setdefault((run.panel, run.cell), []).append(run)
-    steps = judged(runs, CELL)
+    steps = judged(runs, CELL, say)
     return [
         {
             **{name: str(run[name]) for name in TEXT_COLUMNS},
@@ -255,11 +257,15 @@ def _first_step(ok: pd.DataFrame, say: Say) -> list[Any]:
     return [warm, pattern.format(warm=metric.written(warm), cold=metric.written(seconds[cold].median()))]
 
 
-def _paid_back(results: Results) -> dict[tuple[int, str], list[Any]]:
+def _paid_back(results: Results, say: Say) -> dict[tuple[int, str], list[Any]]:
     """By panel and cell: after how many epochs compilation is paid back, as a number and as a text."""
     cells = results.runs[[*CELL, *GROUP, "backend", "mode"]].drop_duplicates()
-    found = paid_back(results.runs, results.windows).merge(cells)[[*CELL, "epochs", metrics.PAID_BACK.column]]
-    return {(panel, cell): [epochs, text] for panel, cell, epochs, text in found.itertuples(index=False, name=None)}
+    pairs = {}
+    row: Any
+    for row in paid_back(results.runs, results.windows).merge(cells).itertuples(index=False):
+        text = "-" if row.mode == row.cheapest else written(row.epochs, row.epochs_warm, say)
+        pairs[row.panel, row.cell] = [row.epochs, text]
+    return pairs
 
 
 def _statuses(runs: list[Any], say: Say) -> str:

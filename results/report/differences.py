@@ -18,13 +18,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from results.record import Say
 from results.report.data import common_data
 from results.report.facts import setting
 from results.report.language import Language, texts
 from results.report.page import fill
 from results.report.panels import Results
 from results.report.ratios import Ratios, ratio_entry
-from results.statistics import CONFIDENCE, Ratio, Say
+from results.statistics import CONFIDENCE, Ratio
 from results.tables import told_stock, write_text
 
 SIDES = "A", "B"

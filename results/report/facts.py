@@ -12,9 +12,9 @@ import pandas as pd
 import tomli_w
 
 from results.proof.parting import sentence
-from results.record import NOT_STARTED, compiled_kind, phase_label
+from results.record import NOT_STARTED, Say, compiled_kind, phase_label
 from results.report.panels import label
-from results.statistics import GROUP, Say
+from results.statistics import GROUP
 from results.tables import resources
 
 MOST_SETTINGS = 6
@@ -52,7 +52,7 @@ def problems(bad: pd.DataFrame, folder: Path) -> Iterator[dict[str, str]]:
         yield {**texts, "where": f"{run['backend']} {run['mode']}, {label(run)}, round {run['round']}", "log": tail}
 
 
-def missing(runs: pd.DataFrame) -> list[str]:
+def missing(runs: pd.DataFrame, say: Say = str) -> list[str]:
     """Cells of a session that have no row, although their mode and their experiment have rows."""
     found = []
     for session, own in runs.groupby("session", sort=False):
@@ -61,27 +61,30 @@ def missing(runs: pd.DataFrame) -> list[str]:
         for backend, mode in own[["backend", "mode"]].drop_duplicates().itertuples(index=False, name=None):
             for name, cells in there.items():
                 if (backend, mode) not in cells:
-                    found.append(f"{backend} {mode}, {name}: no run in session {session}")
+                    pattern = say("{backend} {mode}, {name}: no run in session {session}")
+                    found.append(pattern.format(backend=backend, mode=mode, name=name, session=session))
     return found
 
 
-def subnormal(runs: pd.DataFrame) -> list[str]:
+def subnormal(runs: pd.DataFrame, say: Say = str) -> list[str]:
     """A sentence for each comparison that ends with subnormal weights: who makes 0 of them, and who keeps them."""
     found = []
+    kinds = {True: say("{cells} made 0 of such numbers"), False: say("{cells} kept them")}
+    pattern = say(
+        "{label}: after the last epoch, up to {number} of {all} weights are subnormal, which is not 0 but smaller than "
+        "float32's smallest normal number, 1.2e-38. {told}; both are float32, and count as the same work."
+    )
     for _, own in runs.groupby("panel"):
         most = own["subnormal_weights"].astype(float).max()
         if most > 0:
             flushing = own["settings"].map(lambda settings: settings.get("flushes_subnormals"))
             told = [
-                f"{', '.join(dict.fromkeys(own['cell'][flushing.eq(value)]))} {does}"
-                for value, does in ((True, "made 0 of such numbers"), (False, "kept them"))
+                kind.format(cells=", ".join(dict.fromkeys(own["cell"][flushing.eq(value)])))
+                for value, kind in kinds.items()
                 if flushing.eq(value).any()
             ]
-            found.append(
-                f"{label(own.iloc[0])}: after the last epoch, up to {most:,.0f} of {own['parameters'].max():,} weights "
-                f"are subnormal, which is not 0 but smaller than float32's smallest normal number, 1.2e-38. "
-                f"{'; '.join([*told, 'both are float32, and count as the same work'])}."
-            )
+            numbers = {"number": f"{most:,.0f}", "all": f"{own['parameters'].max():,}"}
+            found.append(pattern.format(label=label(own.iloc[0], say), told="; ".join(told), **numbers))
     return found
 
 
@@ -92,7 +95,7 @@ def setting(runs: pd.DataFrame, say: Say = str) -> str:
         f"{machine.get('cpu', '')}, {machine.get('cores', '?')} " + say("cores") for machine in runs["machine"]
     )
     firsts = runs.drop_duplicates(GROUP).to_dict("records")
-    places = dict.fromkeys(f"{row['device']}, {resources(row)}, {row['precision_asked']}" for row in firsts)
+    places = dict.fromkeys(f"{row['device']}, {resources(row, say)}, {row['precision_asked']}" for row in firsts)
     dates = dict.fromkeys(text[:10] for text in runs["started"] if text)
     parts = (frameworks, machines, places, dates)
     return "; ".join(", ".join(_few(list(part))) for part in parts if part)

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
-from results.statistics import Say
+from results.record import Say
 
 Language = Literal["en", "zh"]
 

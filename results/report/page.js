@@ -211,7 +211,7 @@ function makeTable() {
         buttons: [
           { extend: "colvis", text: data.words["more columns"] },
           { text: data.words["copy as Markdown"], action: copyMarkdown },
-          { extend: "csvHtml5", text: data.words["save as CSV"], exportOptions: { orthogonal: "sort" }, filename: "lockstep", title: null },
+          { extend: "csvHtml5", text: data.words["save as CSV"], exportOptions: EXACT, filename: "lockstep", title: null },
         ],
       },
       topEnd: "search",
@@ -221,6 +221,9 @@ function makeTable() {
     language: { ...data.language, search: `${data.words["search in all columns"]}:` },
   });
 }
+
+/** Numbers as they are, and no line for the filters below the headings. */
+const EXACT = { orthogonal: "sort", customizeData: (all) => all.headerStructure.splice(1) };
 
 const rowsShown = () => table.rows({ search: "applied", order: "applied" }).data().toArray();
 

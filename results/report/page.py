@@ -24,12 +24,13 @@ from results.baseline import BASELINE
 from results.errors import StoreError
 from results.highlights import Highlight, highlights
 from results.overview import rests_on
+from results.record import Say
 from results.report.data import page_data
 from results.report.facts import experiments, facts, missing, problems, setting, subnormal
 from results.report.language import Language, texts
 from results.report.panels import Results
 from results.scaling import scaling_texts
-from results.statistics import FOOTNOTE, GROUP, Say, compare
+from results.statistics import FOOTNOTE, GROUP, compare
 from results.tables import exclusions, write_text
 
 MOST_PROBLEMS = 200
@@ -69,13 +70,13 @@ def fill(results: Results, language: Language, data: dict[str, Any], **first_scr
         language=language,
         title=f"lockstep: {', '.join(dict.fromkeys(runs['experiment']))}"[:120],
         footnote=say(FOOTNOTE),
-        advice=advice(runs),
+        advice=advice(runs, say),
         scaling=scaling_texts(runs),
-        subnormal=subnormal(runs),
+        subnormal=subnormal(runs, say),
         metrics=[*metrics.METRICS, metrics.PAID_BACK],
         problems=list(problems(bad.head(MOST_PROBLEMS), results.folder)),
-        missing=missing(runs),
-        excluded=exclusions(results.excluded),
+        missing=missing(runs, say),
+        excluded=exclusions(results.excluded, say),
         commands=list(dict.fromkeys(runs["command"].dropna())),
         facts=facts(runs),
         experiments=experiments(runs),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from results.errors import StoreError
+from results.record import Say
 from results.statistics import GROUP
 from results.store import Store
 from results.tables import resources, titles
@@ -87,8 +88,14 @@ def read_experiments(folder: Path, names: Sequence[str], sessions: Sequence[str]
     return Results(folder, runs, epochs, windows, steps, every.excluded)
 
 
-def label(run: pd.Series) -> str:
+def label(run: pd.Series, say: Say = str) -> str:
     """What the comparison of a run is called."""
-    name = f"{run['experiment']} {run['sweep_point']}".strip()
-    machine = f", on {run['node']}" if run["node"] else ""
-    return f"{name} on {run['device']}, {resources(run)}, {run['precision_asked']}{machine}"
+    alone = "{name} on {device}, {resources}, {precision}"
+    of_several = "{name} on {device}, {resources}, {precision}, on {node}"
+    return say(of_several if run["node"] else alone).format(
+        name=f"{run['experiment']} {run['sweep_point']}".strip(),
+        device=run["device"],
+        resources=resources(run, say),
+        precision=run["precision_asked"],
+        node=run["node"],
+    )

@@ -7,9 +7,10 @@ from typing import Any
 
 from results.best import best_all
 from results.overview import Field, of_ratio
+from results.record import Say
 from results.report.numbers import finite, short
 from results.report.panels import Results
-from results.statistics import GROUP, Ratio, Say, compare_all
+from results.statistics import GROUP, Ratio, compare_all
 
 Ratios = dict[int, dict[str, dict[str, Any]]]
 """By panel, baseline and cell."""

@@ -6,8 +6,8 @@ import pandas as pd
 
 from results.metrics import TEST_ACCURACY
 from results.proof.parting import sentence
+from results.record import Say
 from results.report.panels import Results
-from results.statistics import Say
 
 SPREAD = 1e-3
 """Of the range of a curve: what is closer than that cannot be told apart in a chart."""
@@ -55,7 +55,9 @@ def _partings(own: pd.DataFrame, say: Say) -> str:
     parted = own[own["parting"].map(bool)].drop_duplicates(["backend", "mode"])
     if parted.empty:
         return say("No curve parts from the reference's.")
-    return "; ".join(f"{cell} {sentence(found)}" for cell, found in zip(parted["cell"], parted["parting"], strict=True))
+    return "; ".join(
+        f"{cell} {sentence(found, say)}" for cell, found in zip(parted["cell"], parted["parting"], strict=True)
+    )
 
 
 def _first_there(own: pd.DataFrame, say: Say) -> str:
@@ -63,7 +65,7 @@ def _first_there(own: pd.DataFrame, say: Say) -> str:
     goal = float(own.groupby("cell")["test_accuracy"].max().min())
     there = own[own["test_accuracy"] >= goal].groupby("cell")["seconds"].min().sort_values()
     return say(
-        "{goal} is reached by {first} first, after {early} s of training, and by {last} last, after {late} s."
+        "{goal} is reached by {first} first, after {early} s of training, by {last} last, after {late} s."
     ).format(
         goal=TEST_ACCURACY.written(goal),
         first=there.index[0],

@@ -89,7 +89,13 @@ def open_(page: Page, address: str) -> None:
     page.wait_for_selector("body[data-ready=yes]")
 
 
+def headings(page: Page) -> list[str]:
+    """The visible headings of the table."""
+    return [
+        text.strip() for text in page.locator("#cells thead tr").first.locator(".dt-column-title").all_inner_texts()
+    ]
+
+
 def table_of(page: Page, column: str) -> list[str]:
     """The visible texts of a column of the table."""
-    headings = [text.strip() for text in page.locator("#cells thead tr").first.locator("th").all_inner_texts()]
-    return page.locator(f"#cells tbody tr td:nth-child({headings.index(column) + 1})").all_inner_texts()
+    return page.locator(f"#cells tbody tr td:nth-child({headings(page).index(column) + 1})").all_inner_texts()

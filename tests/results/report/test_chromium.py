@@ -21,7 +21,7 @@ def look_at_the_report(folder: Path, **environment: str) -> subprocess.Completed
         "PLAYWRIGHT_DOWNLOAD_HOST": "http://127.0.0.1:1",
     }
     kept = {name: value for name, value in os.environ.items() if name != "CHROMIUM"}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "outcome"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "screen_says or stands_out"]
     return subprocess.run(
         [*command, str(Path(__file__).with_name("test_browser.py"))],
         env={**kept, **hidden, **environment},
