@@ -89,6 +89,12 @@ def speed(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Write the figures of README and guides anew, from the result sets that come with lockstep."""
+    _measure(session, "tests.documents")
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types, and which room imports which."""
     _install(session, "--group", "dev", "--group", "lint")

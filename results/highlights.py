@@ -14,7 +14,7 @@ from results.advice import advice
 from results.baseline import BASELINE
 from results.best import best
 from results.metrics import FIRST_STEP, PEAK_MEMORY
-from results.payback import paid_back, written
+from results.payback import written
 from results.proof.parting import sentence
 from results.record import Say
 from results.statistics import GROUP, Ratio
@@ -47,8 +47,6 @@ class _Session:
     """Made by ``tables.summary_table``, with ``title`` of the comparison and ``cell``."""
     fastest: pd.DataFrame
     """Made by ``best.best``, with ``title``."""
-    paid: pd.DataFrame
-    """Made by ``payback.paid_back``, with ``title``."""
     say: Say
 
 
@@ -59,9 +57,9 @@ def highlights(
     summary = summary_table(runs, windows, baseline)
     firsts = runs.drop_duplicates(GROUP)
     named = firsts[GROUP].assign(title=titles(firsts))
-    tables = [table.merge(named, on=GROUP) for table in (best(runs, windows, baseline), paid_back(runs, windows))]
+    fastest = best(runs, windows, baseline).merge(named, on=GROUP)
     summary = summary.assign(cell=summary["backend"] + " " + summary["mode"]).merge(named, on=GROUP)
-    session = _Session(runs, summary, tables[0], tables[1], say)
+    session = _Session(runs, summary, fastest, say)
     return [highlight for rule in RULES for highlight in rule(session)][:MOST]
 
 
@@ -125,34 +123,33 @@ def _turn(session: _Session) -> Iterator[Highlight]:
 def _never_pays(session: _Session) -> Iterator[Highlight]:
     """A mode that costs more to start, and is slower too."""
     eager = session.runs.loc[session.runs["compiled"].eq(""), ["backend", "mode"]].drop_duplicates().assign(eager=True)
-    never = session.paid[np.isinf(session.paid["epochs"].astype(float))].merge(eager, how="left")
+    never = session.summary[np.isinf(session.summary["paid_epochs"].astype(float))].merge(eager, how="left")
     never = never[never["eager"].isna()]
     ratios = session.summary[[*GROUP, "backend", "mode", "ratio"]]
-    slower = never.merge(ratios).merge(ratios.set_axis([*GROUP, "backend", "cheapest", "its"], axis=1))
+    slower = never.merge(ratios.set_axis([*GROUP, "backend", "cheapest", "its"], axis=1))
     if len(slower):
         slower["times"] = slower["its"] / slower["ratio"]
         row = _most(slower, "times")
         pattern = session.say("{cell} is {slower} than {cheapest} on {title}: what it compiles is never paid back")
         less = Ratio(1 / row["times"], 1 / row["times"], 1 / row["times"]).brief(session.say)
-        names = {name: f"{row['backend']} {row[name]}" for name in ("mode", "cheapest")}
-        text = pattern.format(cell=names["mode"], cheapest=names["cheapest"], slower=less, title=row["title"])
+        cheapest = f"{row['backend']} {row['cheapest']}"
+        text = pattern.format(cell=row["cell"], cheapest=cheapest, slower=less, title=row["title"])
         yield Highlight(text, _group(row), "cost")
 
 
 def _pays_late(session: _Session) -> Iterator[Highlight]:
     """A mode that is faster, but only in a training much longer than this one."""
-    paid = session.paid[np.isfinite(session.paid["epochs"].astype(float))]
-    ran = session.summary.rename(columns={"epochs": "ran"})
-    late = paid.merge(ran[[*GROUP, "backend", "mode", "ran", FIRST_STEP.column]])
-    late = late[late["epochs"] > late["ran"].astype(float)]
+    summary = session.summary
+    paid = summary[np.isfinite(summary["paid_epochs"].astype(float))]
+    late = paid[paid["paid_epochs"].astype(float) > paid["epochs"].astype(float)]
     if len(late):
-        row = _most(late, "epochs")
+        row = _most(late, "paid_epochs")
         pattern = session.say("{cell} compiles for {seconds} s on {title}, paid back after {epochs} against {cheapest}")
         text = pattern.format(
-            cell=f"{row['backend']} {row['mode']}",
+            cell=row["cell"],
             seconds=FIRST_STEP.written(row[FIRST_STEP.column]),
             title=row["title"],
-            epochs=written(row["epochs"], row["epochs_warm"], session.say),
+            epochs=written(row["paid_epochs"], row["paid_epochs_warm"], session.say),
             cheapest=row["cheapest"],
         )
         yield Highlight(text, _group(row), "cost")

@@ -77,7 +77,7 @@ def rests_on(runs: pd.DataFrame, windows: pd.DataFrame, compared: pd.DataFrame, 
     least, most = rounds.min(), rounds.max()
     pattern = say("{rounds} round of fresh processes") if most == 1 else say("{rounds} rounds of fresh processes")
     parts = [pattern.format(rounds=most if least == most else f"{least}-{most}")]
-    seconds = _session_seconds(runs, windows)
+    seconds = session_seconds(runs, windows)
     if seconds:
         parts[0] += say(" in {time}").format(time=duration(seconds))
     known = compared[compared["low"].notna() & compared["verdict"].ne("baseline")]
@@ -88,7 +88,7 @@ def rests_on(runs: pd.DataFrame, windows: pd.DataFrame, compared: pd.DataFrame, 
     return "; ".join(parts)
 
 
-def _session_seconds(runs: pd.DataFrame, windows: pd.DataFrame) -> float:
+def session_seconds(runs: pd.DataFrame, windows: pd.DataFrame) -> float:
     """From the start of each session to its last window, added up."""
     ends = (windows["started"] + windows["seconds"]).astype(float).groupby(windows["run"]).max()
     return float(runs["run"].map(ends).groupby(runs["session"]).max().sum())

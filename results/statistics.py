@@ -11,7 +11,7 @@ for the levels; Georges, Buytaert and Eeckhout, "Statistically rigorous Java per
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -164,11 +164,11 @@ def compare(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str]
 
 
 def compare_all(runs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
-    """The same with every cell of a group as the baseline in turn."""
+    """The same with every cell of a group as the baseline in turn, but without ``turns_error``."""
     rows: list[dict[str, Any]] = []
     for group in groups(runs, windows):
         for against in range(len(group.cells)):
-            rows += group.against(against)
+            rows += group.against(against, lambda log_ratios: math.nan)
     return pd.DataFrame(rows, columns=COMPARED)
 
 
@@ -197,8 +197,10 @@ class Group:
     settings: list[dict[Hashable, Any]]
     """Effective settings of each cell."""
 
-    def against(self, baseline: int) -> list[dict[str, Any]]:
-        """Compare every cell with one of them: the rows of ``compare``."""
+    def against(
+        self, baseline: int, errors: Callable[[NDArray[np.float64]], float] = turns_error
+    ) -> list[dict[str, Any]]:
+        """Compare every cell with one of them: the rows of ``compare``, with the ``errors`` of their turns."""
         rows = []
         for name, logs, settings in zip(self.cells, self.logs, self.settings, strict=True):
             log_ratios = logs - self.logs[baseline]
@@ -208,12 +210,25 @@ class Group:
             note = _differences(settings, self.settings[baseline])
             values = (*self.key, *name, *self.cells[baseline], rounds, found.value, found.low, found.high)
             by_round = np.exp(round_medians(log_ratios)).tolist()
-            rows.append(dict(zip(COMPARED, (*values, by_round, turns_error(log_ratios), verdict, note), strict=True)))
+            rows.append(dict(zip(COMPARED, (*values, by_round, errors(log_ratios), verdict, note), strict=True)))
         return rows
 
 
-def groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[Group]:
-    """The windows that count, by comparison; a round is one of a session, and of workers that took turns."""
+_latest: tuple[pd.DataFrame, pd.DataFrame, list[Group]] | None = None
+
+
+def groups(runs: pd.DataFrame, windows: pd.DataFrame) -> list[Group]:
+    """The windows that count, by comparison; a round is one of a session, and of workers that took turns.
+
+    They are made once of the same two tables: a page asks for them again and again.
+    """
+    global _latest
+    if _latest is None or _latest[0] is not runs or _latest[1] is not windows:
+        _latest = runs, windows, list(_groups(runs, windows))
+    return _latest[2]
+
+
+def _groups(runs: pd.DataFrame, windows: pd.DataFrame) -> Iterator[Group]:
     runs = runs.assign(**{name: value for name, value in _OLDER.items() if name not in runs})
     # A few columns are cut faster than all.
     columns = ["run", "session", "round", "comparison", *GROUP, "backend", "mode", "precision", "threads"]

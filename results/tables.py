@@ -13,8 +13,8 @@ import pandas as pd
 
 from results.baseline import BASELINE
 from results.errors import StoreError
-from results.metrics import FIRST_STEP, PAID_BACK, PEAK_MEMORY, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
-from results.overview import left_out, not_run, of_row
+from results.metrics import FIRST_STEP, PEAK_MEMORY, TEST_ACCURACY, TEST_LOSS, THROUGHPUT
+from results.overview import Field, left_out, not_run, of_row
 from results.payback import paid_back
 from results.record import Say, judged_text, threads_text, where_and_why
 from results.statistics import GROUP, compare, throughputs
@@ -58,32 +58,37 @@ def summary_table(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str
 
     The first step is that of runs which found nothing compiled.
     """
-    columns = [metric.column for metric in (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP, PEAK_MEMORY)]
-    rows = []
-    for key, cell in runs.groupby(CELL, sort=False, dropna=False):
-        ok = cell[cell["status"] == "ok"]
-        medians = ok[columns].astype(float).median()
-        medians[FIRST_STEP.column] = _compiled_anew(ok)[FIRST_STEP.column].astype(float).median()
-        experiment, point = cell[["experiment", "sweep_point"]].iloc[0]
-        proved = cell[cell["equal_work"].eq(True)]
-        work = {"equal_work": len(proved) > 0, **proved[["judged_steps", "epochs", "steps_per_epoch"]].min()}
-        out = left_out(list(cell[["status", "equal_work", "failed_rung", "phase"]].itertuples()))
-        told = {"label": f"{experiment} {point}".strip(), "sweep_point": point, **medians, **work}
-        told |= {"left_out": out, "problems": _problems(cell)}
-        rows.append({**dict(zip(CELL, key, strict=True)), **told})
-    table = pd.DataFrame(rows).merge(compare(runs, windows, baseline), on=CELL, how="left")
+    table = _medians(runs).merge(compare(runs, windows, baseline), on=CELL, how="left")
     speeds = throughputs(runs, windows)[[*CELL, "samples_per_second"]]
     table = table.merge(speeds, on=CELL, how="left")
-    table = table.merge(paid_back(runs, windows)[[*CELL, "cheapest", PAID_BACK.column]], on=CELL, how="left")
+    paid = paid_back(runs, windows).rename(columns={"epochs": "paid_epochs", "epochs_warm": "paid_epochs_warm"})
+    table = table.merge(paid, on=CELL, how="left")
     # A cell that is left out of every ratio has no other throughput than its runs' median.
     table[THROUGHPUT.column] = table.pop("samples_per_second").fillna(table[THROUGHPUT.column])
     return table
 
 
-def _compiled_anew(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that found nothing compiled by an earlier one; all of them if each did."""
-    anew = runs[runs["compiler_cache"] != "warm"]
-    return anew if len(anew) else runs
+def _medians(runs: pd.DataFrame) -> pd.DataFrame:
+    """What the summary has of each cell's own runs; all cells at once, as there may be thousands."""
+    columns = [metric.column for metric in (TEST_LOSS, TEST_ACCURACY, THROUGHPUT, FIRST_STEP, PEAK_MEMORY)]
+    cell = runs.groupby(CELL, sort=False, dropna=False).ngroup()
+    table = runs.loc[~cell.duplicated(), [*CELL, "sweep_point"]].reset_index(drop=True)
+    table["label"] = (table["experiment"] + " " + table["sweep_point"]).str.strip()
+    values, ok = runs[columns].astype(float), runs["status"].eq("ok")
+    table[columns] = values[ok].groupby(cell).median().reindex(table.index)
+    anew = ok & runs["compiler_cache"].ne("warm")
+    first = values.loc[anew, FIRST_STEP.column].groupby(cell).median()
+    table[FIRST_STEP.column] = first.reindex(table.index).fillna(table[FIRST_STEP.column])
+    steps, proved = ["judged_steps", "epochs", "steps_per_epoch"], runs["equal_work"].eq(True)
+    table[steps] = runs.loc[proved, steps].astype(float).groupby(cell).min().reindex(table.index)
+    table["equal_work"] = table.index.isin(cell[proved])
+    out: dict[int, Field | None] = {}
+    problems: dict[int, str] = {}
+    bad = cell[~ok | runs["equal_work"].eq(False)]
+    for number, own in runs[cell.isin(bad)].groupby(cell):
+        out[int(str(number))], problems[int(str(number))] = left_out(list(own.itertuples())), _problems(own)
+    table["left_out"] = pd.Series([out.get(number) for number in table.index], dtype=object)
+    return table.assign(problems=[problems.get(number, "") for number in table.index])
 
 
 def experiments_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -132,13 +137,13 @@ def judged(rows: pd.DataFrame, by: str | list[str], say: Say = str) -> dict[Any,
     return {key: judged_text(judged_steps, steps, say) for key, judged_steps, steps in least.itertuples(name=None)}
 
 
-def overview_table(summary: pd.DataFrame) -> pd.DataFrame:
+def overview_table(summary: pd.DataFrame, say: Say = str) -> pd.DataFrame:
     """Every mode against the baseline in two or three words, a row per mode and a column per comparison."""
     firsts = summary.drop_duplicates(GROUP)
     named = summary.merge(firsts[GROUP].assign(title=titles(firsts)), on=GROUP)
     cells = (named["backend"] + " " + named["mode"]).rename("backend and mode")
-    fields = named.assign(field=[of_row(row).plain for row in named.itertuples()])
-    wide = fields.set_index([cells, "title"])["field"].unstack(fill_value=not_run().plain)
+    fields = named.assign(field=[of_row(row, say).plain for row in named.itertuples()])
+    wide = fields.set_index([cells, "title"])["field"].unstack(fill_value=not_run(say).plain)
     return wide.loc[list(dict.fromkeys(cells)), list(dict.fromkeys(named["title"]))].reset_index()
 
 

@@ -7,8 +7,7 @@ const byId = (id) => document.getElementById(id);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const FONT = "system-ui, 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif";
 
-// --- the state, which is kept in the address -----------------------------------------------------------------
-
+// What the address keeps.
 const state = { baseline: data.baseline, panel: "0", table: "" };
 
 function readAddress() {
@@ -26,8 +25,6 @@ function writeAddress() {
   history.replaceState(null, "", text ? "#" + text : location.pathname + location.search);
 }
 
-// --- the first screen ----------------------------------------------------------------------------------------
-
 function element(name, text, attributes = {}, children = []) {
   const made = document.createElement(name);
   made.textContent = text;
@@ -36,9 +33,7 @@ function element(name, text, attributes = {}, children = []) {
   return made;
 }
 
-function against({ ratios }) {
-  return ratios[state.baseline] ?? Object.values(ratios)[0] ?? {};
-}
+const against = ({ ratios }) => ratios[state.baseline] ?? Object.values(ratios)[0] ?? {};
 
 /** What a mode is in one comparison, against the chosen baseline. */
 function fieldOf(panel, cell) {
@@ -62,7 +57,7 @@ function lineField({ panels }, cell) {
 
 function fieldElement(line, { cell }) {
   const { state: kind, text, why, ratio, title } = lineField(line, cell);
-  const strength = ratio ? Math.min(75, 10 + 18 * Math.abs(Math.log2(ratio))) : 0;
+  const strength = ratio ? Math.min(75, 10 + 18 * Math.abs(Math.log2(ratio))) : 0; // percent of the colour
   const words = kind === "other work" ? [element("s", data.words["equal work"])] : [text];
   if (why) words.push(element("small", why));
   const link = { href: "#", "data-panel": line.panels[0], "data-chart": "speed", title: title ?? text };
@@ -72,27 +67,19 @@ function fieldElement(line, { cell }) {
 }
 
 function drawMatrix(table, lines) {
-  const backends = Object.entries(Object.groupBy(data.modes, ({ backend }) => backend));
-  const heads = backends.map(([name, modes]) => element("th", name, { scope: "colgroup", colspan: modes.length }));
-  const modes = data.modes.map(({ mode }) => element("th", mode, { scope: "col" }));
   const rows = lines.map((line) => {
     const proved = line.proved ? [element("small", `✓ ${data.words["equal work"]}, ${line.proved}`, { class: "good" })] : [];
     const name = element("th", line.title, { scope: "row" }, proved);
     return element("tr", "", {}, [name, ...data.modes.map((mode) => fieldElement(line, mode))]);
   });
-  const head = [element("tr", "", {}, [element("td", "", { rowspan: 2 }), ...heads]), element("tr", "", {}, modes)];
-  table.replaceChildren(...table.querySelectorAll("caption"), element("thead", "", {}, head), element("tbody", "", {}, rows));
+  table.tBodies[0].replaceChildren(...rows);
 }
 
 function drawOverview() {
   drawMatrix(byId("matrix"), data.lines);
-  byId("footnote").hidden = !byId("matrix").querySelector(".one-round");
-  byId("all").hidden = data.lines.length === data.panels.length;
-  byId("all").ontoggle = () =>
-    byId("all").open && drawMatrix(byId("matrix-all"), data.panels.map(({ title }, number) => ({ title, panels: [number] })));
+  const each = data.panels.map(({ title }, number) => ({ title, panels: [number] }));
+  byId("all").ontoggle = () => byId("all").open && drawMatrix(byId("matrix-all"), each);
 }
-
-// --- one comparison ------------------------------------------------------------------------------------------
 
 let views = [];
 
@@ -147,8 +134,6 @@ async function drawCharts() {
   writeAddress();
 }
 
-// --- the table -----------------------------------------------------------------------------------------------
-
 const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 
 function value(row, key) {
@@ -179,12 +164,9 @@ function makeTable() {
   let untouched = null;
   return new DataTable("#cells", {
     data: data.rows,
-    columns: data.columns.map(({ key, title, number, first }) => ({
-      title,
-      data: null,
-      visible: first,
-      type: number ? "num" : "string",
-      className: number ? "number" : "",
+    columns: data.columns.map(({ key, title, number, first: visible }) => ({
+      ...{ title, visible, data: null },
+      ...(number ? { type: "num", className: "number" } : { type: "string" }),
       render: (_, type, row) => {
         const found = value(row, key);
         const [sorted, shown] = Array.isArray(found) ? found : [found, found];
@@ -193,13 +175,8 @@ function makeTable() {
     })),
     columnControl: [{ target: 0, content: ["order"] }, { target: 1, content: ["search"] }],
     ordering: { indicators: false },
-    order: [],
-    paging: paged,
-    pageLength: 50,
-    deferRender: true,
-    autoWidth: false,
-    stateSave: true,
-    stateDuration: 0,
+    ...{ order: [], paging: paged, pageLength: 50, deferRender: true, autoWidth: false },
+    ...{ stateSave: true, stateDuration: 0 }, // which the address keeps
     stateLoadCallback: () => viewFrom(state.table),
     stateSaveCallback: (_, saved) => {
       untouched ??= state.table || viewOf(saved);
@@ -214,9 +191,7 @@ function makeTable() {
           { extend: "csvHtml5", text: data.words["save as CSV"], exportOptions: EXACT, filename: "lockstep", title: null },
         ],
       },
-      topEnd: "search",
-      bottomStart: "info",
-      bottomEnd: paged ? "paging" : null,
+      ...{ topEnd: "search", bottomStart: "info", bottomEnd: paged ? "paging" : null },
     },
     language: { ...data.language, search: `${data.words["search in all columns"]}:` },
   });
@@ -235,17 +210,7 @@ async function copyMarkdown() {
   byId("copied").textContent = data.words["copied {rows} rows"].replace("{rows}", body.length);
 }
 
-// --- controls ------------------------------------------------------------------------------------------------
-
-async function open(panel, chart) {
-  state.panel = panel;
-  await drawCharts();
-  if (chart) (byId(`chart-${chart}`) ?? byId("comparison")).scrollIntoView();
-}
-
 readAddress();
-for (const name of data.baselines) byId("baseline").append(element("option", name, { value: name }));
-data.panels.forEach((panel, number) => byId("panel").append(element("option", panel.label, { value: number })));
 byId("baseline").value = state.baseline;
 drawOverview();
 const table = makeTable();
@@ -260,12 +225,17 @@ byId("baseline").addEventListener("change", (event) => {
   table.rows().invalidate().draw(false);
   drawCharts();
 });
-byId("panel").addEventListener("change", (event) => open(event.target.value));
-document.addEventListener("click", (event) => {
+byId("panel").addEventListener("change", (event) => {
+  state.panel = event.target.value;
+  drawCharts();
+});
+document.addEventListener("click", async (event) => {
   const link = event.target.closest("a[data-panel]");
   if (!link) return;
   event.preventDefault();
-  open(link.dataset.panel, link.dataset.chart);
+  state.panel = link.dataset.panel;
+  await drawCharts();
+  (byId(`chart-${link.dataset.chart}`) ?? byId("comparison")).scrollIntoView();
 });
 const followScheme = () => document.documentElement.classList.toggle("dark", dark.matches); // the table's own style
 followScheme();

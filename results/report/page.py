@@ -80,7 +80,8 @@ def fill(results: Results, language: Language, data: dict[str, Any], **first_scr
         commands=list(dict.fromkeys(runs["command"].dropna())),
         facts=facts(runs),
         experiments=experiments(runs),
-        data=_script_safe(data),
+        data=data,
+        script_data=_script_safe(data),
         **first_screen,
         **_scripts(),
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pandas as pd
 
 from results.metrics import TEST_ACCURACY
@@ -25,9 +28,8 @@ def sayings(results: Results, tables: dict[str, pd.DataFrame], say: Say = str) -
         ("accuracy-by-epoch", epochs, "epoch", "test_accuracy"),
         ("loss-by-epoch", epochs, "epoch", "test_loss"),
     ):
-        for panel, own in table.dropna(subset=[y]).groupby("panel"):
-            if own["cell"].nunique() > 1:
-                found.setdefault(int(str(panel)), {})[chart] = _together(own, x, y, say)
+        for own_panel, text in _together(table.dropna(subset=[y]), x, y, say):
+            found.setdefault(own_panel, {})[chart] = text
     for panel, own in results.runs.groupby("panel"):
         found.setdefault(int(str(panel)), {})["distance-from-reference"] = _partings(own, say)
     for panel, own in epochs.dropna(subset=["test_accuracy"]).groupby("panel"):
@@ -36,18 +38,23 @@ def sayings(results: Results, tables: dict[str, pd.DataFrame], say: Say = str) -
     return found
 
 
-def _together(own: pd.DataFrame, x: str, y: str, say: Say) -> str:
-    """How far the curves of a comparison are from each other at most, and whether that can be seen."""
-    values = own.astype({y: float}).groupby(x)[y].agg(["min", "max"])
-    apart = float((values["max"] - values["min"]).max())
-    is_share = y == TEST_ACCURACY.column
-    size = say("{apart:.2g} points").format(apart=100 * apart) if is_share else f"{apart:.1e}"
-    if not apart:
-        size = say("no distance at all")
-    number = own["cell"].nunique()
-    if apart <= SPREAD * float(values["max"].max() - values["min"].min()):
-        return say("All {number} modes lie on each other, within {size}.").format(number=number, size=size)
-    return say("The {number} modes are up to {size} apart.").format(number=number, size=size)
+def _together(table: pd.DataFrame, x: str, y: str, say: Say) -> Iterator[tuple[int, str]]:
+    """By panel: how far its curves are from each other at most, and whether that can be seen."""
+    points = table.astype({y: float}).groupby(["panel", x])[y].agg(["min", "max"])
+    points["apart"] = points["max"] - points["min"]
+    panels = points.groupby("panel").agg({"min": "min", "max": "max", "apart": "max"})
+    panels["number"] = table.groupby("panel")["cell"].nunique()
+    row: Any
+    for row in panels[panels["number"] > 1].itertuples():
+        size = f"{row.apart:.1e}"
+        if not row.apart:
+            size = say("no distance at all")
+        elif y == TEST_ACCURACY.column:
+            size = say("{apart:.2g} points").format(apart=100 * row.apart)
+        together = say("All {number} modes lie on each other, within {size}.")
+        apart = say("The {number} modes are up to {size} apart.")
+        pattern = together if row.apart <= SPREAD * (row.max - row.min) else apart
+        yield row.Index, pattern.format(number=row.number, size=size)
 
 
 def _partings(own: pd.DataFrame, say: Say) -> str:

@@ -124,7 +124,7 @@ def browse(address: str) -> tuple[float, float, float]:
         open_(page, address)
         filtered = page.evaluate(
             """async () => {
-                const input = document.querySelector("input[data-key=backend]");
+                const input = document.querySelector("#cells thead input[aria-label='filter: backend']");
                 const begin = performance.now();
                 input.value = "jax";
                 input.dispatchEvent(new Event("input"));

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page
 
+from results import report
 from results.report.charts import CHARTS
-from tests.results.made_up import CELLS
+from results.report.page import write
+from results.store import Store
+from tests.results.made_up import CELLS, make_run
 from tests.results.report.conftest import headings, open_, table_of
 
 
@@ -91,6 +96,69 @@ def test_another_baseline_changes_words_colours_and_ratios(page: Page) -> None:
     assert table_of(page, "against the baseline")[:2][1] == "baseline"
     assert "baseline=jax+scan" in fragment(page)
     page.wait_for_function("document.querySelector('#chart-speed svg').textContent.includes('x slower (')")
+
+
+ALL_MODES = [(f"framework-{number}", mode) for number in range(6) for mode in ("eager", "compiled")]
+
+STORES: dict[str, list[dict[str, Any]]] = {
+    "one round": [{"cell": cell} for cell in CELLS],
+    "one comparison": [{"cell": cell, "round_": round_} for cell in CELLS for round_ in (1, 2, 3)],
+    "40 comparisons": [
+        {"cell": cell, "experiment": f"e{number % 4}", "experiment_hash": str(number), "sweep_point": f"x={number}"}
+        for number in range(40)
+        for cell in CELLS
+    ],
+    "GPU beside CPU": [{"cell": cell, "device": device} for cell in CELLS for device in ("cpu", "gpu")],
+    "replicas": [{"cell": cell, "replicas": number} for cell in CELLS for number in (1, 2)],
+    "six frameworks": [{"cell": cell, "round_": round_} for cell in ALL_MODES for round_ in (1, 2)],
+}
+
+SHOWN = {
+    "one round": ["e", "1.5x faster *"],
+    "one comparison": ["e", "1.5x faster"],
+    "40 comparisons": ["e0", "e3", "1.5x faster *", "each comparison by itself"],
+    "GPU beside CPU": ["e cpu", "e gpu"],
+    "replicas": ["e", "e 2 replicas"],
+    "six frameworks": ["framework-0", "framework-5", "cannot tell"],
+}
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_the_first_screen_of_every_kind_of_session_fits_and_says_so(
+    kind: str, browser: Browser, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    for number, changes in enumerate(STORES[kind]):
+        own = {"experiment": "e", "round_": 1, **changes}
+        store.append(make_run(number, own.pop("experiment"), own.pop("cell"), own.pop("round_"), **own))
+    write(report.read(tmp_path), tmp_path / "report.html", ("pytorch", "eager"))
+    for width, height in ((1280, 800), (390, 844)):
+        context = browser.new_context(offline=True, viewport={"width": width, "height": height})
+        page = context.new_page()
+        open_(page, (tmp_path / "report.html").as_uri())
+        text = page.locator("#overview").inner_text()
+        assert all(part in text for part in SHOWN[kind]), text
+        assert page.locator("#footnote").is_visible() == ("one-round" in page.locator("#matrix").inner_html())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if width == 1280:
+            box = page.locator("#matrix").bounding_box()
+            assert box
+            assert box["y"] + box["height"] <= height
+        context.close()
+
+
+def test_each_of_many_comparisons_can_be_unfolded(browser: Browser, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(26):
+        changes: dict[str, Any] = {"sweep_point": f"batch_size={number // 2}", "experiment_hash": str(number // 2)}
+        store.append(make_run(number, "e", (("jax", "jit"), ("pytorch", "eager"))[number % 2], 1, **changes))
+    write(report.read(tmp_path), tmp_path / "report.html")
+    page = browser.new_context(offline=True).new_page()
+    open_(page, (tmp_path / "report.html").as_uri())
+    assert page.locator("#matrix tbody tr").count() == 1
+    page.get_by_text("each comparison by itself").click()
+    page.wait_for_function("document.querySelectorAll('#matrix-all tbody tr').length === 13")
+    page.context.close()
 
 
 def test_a_click_on_a_field_opens_its_comparison(page: Page) -> None:
@@ -268,7 +336,9 @@ def test_it_is_readable_on_a_phone(browser: Browser, address: str) -> None:
     open_(page, address)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "only tables and charts scroll sideways"
     assert look(page, "experiment-0", "jax jit") == ("faster", "1.5x faster")
-    assert page.evaluate("getComputedStyle(document.querySelector('#matrix tbody td'), '::before').content") == '"jax jit"'
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('#matrix tbody td'), '::before').content") == '"jax jit"'
+    )
     assert float(page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)")) >= 14
     context.close()
 
