@@ -1,4 +1,4 @@
-"""The README says the same in both languages, and every command in it exists."""
+"""README and guides say the same in both languages, and every command, link and heading that they name exists."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ def targets(name: str) -> list[tuple[str, str]]:
     return [(mark, target) for mark, target in found if target not in (ENGLISH, CHINESE)]
 
 
+def in_english(links: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The same links, those to a Chinese guide as if they led to the English one."""
+    return [(mark, target.replace(".zh-CN.md", ".md")) for mark, target in links]
+
+
 def rows(name: str) -> list[str]:
     return [line for line in prose(name).splitlines() if line.startswith("|")]
 
@@ -57,11 +62,26 @@ def code(text: str) -> list[str]:
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
 
 
+def documents() -> list[str]:
+    """Every page of the repository, as a path from its root."""
+    paths = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
+    return sorted(str(path) for path in paths if not any(part.startswith(".") for part in path.parts))
+
+
+def anchors(name: str) -> set[str]:
+    """What a link to a heading of a page has after its "#"."""
+    headings = re.findall(r"^#+ (.*)$", prose(name), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def commands() -> list[str]:
-    """Every command of the English README, comment and all: a comment may name further options."""
-    consoles = [content for language, content in BLOCK.findall(read(ENGLISH)) if language == "console"]
-    typed = [line.removeprefix("$ ") for content in consoles for line in content.splitlines()]
-    return typed + code(prose(ENGLISH))
+    """Every command of every page, comment and all: a comment may name further options."""
+    found: list[str] = []
+    for name in documents():
+        consoles = [content for language, content in BLOCK.findall(read(name)) if language == "console"]
+        found += [line.removeprefix("$ ") for content in consoles for line in content.splitlines()]
+        found += code(prose(name)) if name == ENGLISH else []
+    return list(dict.fromkeys(found))
 
 
 def of_nox() -> list[tuple[str, str]]:
@@ -95,13 +115,29 @@ def test_the_same_names_are_set_in_code() -> None:
 
 
 def test_links_and_pictures_lead_to_the_same_places() -> None:
-    assert targets(CHINESE) == targets(ENGLISH)
+    assert in_english(targets(CHINESE)) == targets(ENGLISH)
 
 
-@pytest.mark.parametrize("name", [ENGLISH, CHINESE])
-def test_links_and_pictures_lead_to_files_that_exist(name: str) -> None:
-    files = [target.partition("#")[0] for _, target in targets(name) if "://" not in target]
-    assert [file for file in files if not (ROOT / file).exists()] == []
+@pytest.mark.parametrize("name", documents())
+def test_links_and_pictures_lead_to_files_and_headings_that_exist(name: str) -> None:
+    for _, target in targets(name):
+        if "://" in target:
+            continue
+        file, _, heading = target.partition("#")
+        path = (ROOT / name).parent / file if file else ROOT / name
+        assert path.exists(), target
+        assert not heading or heading in anchors(str(path.resolve().relative_to(ROOT))), target
+
+
+GUIDES = [name for name in documents() if name.endswith(".zh-CN.md") and name != CHINESE]
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_in_chinese_names_nothing_that_the_english_one_does_not(name: str) -> None:
+    english = name.replace(".zh-CN.md", ".md")
+    assert set(blocks(name)) <= set(blocks(english))
+    own = {target for _, target in in_english(targets(name))} - {"README.md"}
+    assert own <= {target for _, target in targets(english)}
 
 
 def test_tables_hold_the_same_numbers() -> None:
@@ -115,6 +151,20 @@ def test_tables_hold_the_same_code() -> None:
 @pytest.mark.parametrize(("name", "link"), [(ENGLISH, f"[简体中文]({CHINESE})"), (CHINESE, f"[English]({ENGLISH})")])
 def test_the_other_language_is_linked_under_the_title(name: str, link: str) -> None:
     assert read(name).splitlines()[:3] == ["# lockstep", "", link]
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_is_linked_with_its_other_language(name: str) -> None:
+    english, folder = name.replace(".zh-CN.md", ".md"), Path(name).parent
+    assert f"[English]({Path(english).relative_to(folder)})" in read(name).splitlines()[2]
+    assert f"[简体中文]({Path(name).relative_to(folder)})" in read(english).splitlines()[2]
+
+
+def test_the_readme_is_short() -> None:
+    for name in (ENGLISH, CHINESE):
+        lines = read(name).splitlines()
+        assert len(lines) <= 150
+        assert max(len(line) for line in lines if not line.startswith(("|", "!"))) <= 120
 
 
 @pytest.mark.parametrize(("session", "command"), of_nox())

@@ -90,7 +90,7 @@ def subnormal(runs: pd.DataFrame, say: Say = str) -> list[str]:
 
 def setting(runs: pd.DataFrame, say: Say = str) -> str:
     """What was compared on what, in one line: versions, machine, device, threads, precision, date."""
-    frameworks = [" ".join(text.split()[:2]) for text in dict.fromkeys(runs["framework"]) if text]
+    frameworks = [" ".join(text.split()[:2]).split("+")[0] for text in dict.fromkeys(runs["framework"]) if text]
     machines = dict.fromkeys(
         f"{machine.get('cpu', '')}, {machine.get('cores', '?')} " + say("cores") for machine in runs["machine"]
     )

@@ -54,7 +54,7 @@ def bench_setting(say: Say) -> str:
     runs, windows = _tables("reference")
     versions = ", ".join(" ".join(text.split()[:2]).split("+")[0] for text in dict.fromkeys(runs["framework"]))
     machine = runs["machine"].iloc[0]
-    pattern = say("{cores} cores of an {cpu}, no GPU, one thread; {versions}; {runs} runs in {time}, {date}.")
+    pattern = say("{cores} cores, {cpu}, no GPU, one thread; {versions}; {runs} runs in {time}, {date}.")
     return (
         pattern.format(
             cores=machine["cores"],

@@ -66,7 +66,7 @@ def test_every_text_of_the_page_is_translated(store: Store, monkeypatch: pytest.
 def test_every_translation_is_of_a_text_of_the_page() -> None:
     texts = {f"{metric.heading}{end}" for metric in METRICS for end in ("", " (logarithmic)")}
     texts |= {chart.caption for chart in CHARTS}
-    for path in ROOM.rglob("*.py"):
+    for path in (*ROOM.rglob("*.py"), *(ROOM.parent / "tests" / "documents").rglob("*.py")):
         nodes = ast.walk(ast.parse(path.read_text("utf-8")))
         texts |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     texts |= {text.replace("_", " ") for text in texts}
