@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from platformdirs import user_cache_path
 from uv import find_uv_bin
 
 from backends.hosting import sources
 
 FOLDER = Path(__file__).parents[1]
-ENVIRONMENTS = FOLDER.parent / ".environments"
+IN_CLONE = (FOLDER.parent / "pyproject.toml").is_file()
+"""Whether lockstep runs from its sources; installed from a wheel it leaves nothing among other packages."""
+ENVIRONMENTS = FOLDER.parent / ".environments" if IN_CLONE else user_cache_path("lockstep") / "environments"
 _MODE = re.compile(r"[A-Za-z0-9._+-]{1,40}")
 _LISTING = """
 import importlib.metadata, sys
@@ -238,7 +241,7 @@ def _ensure(backend: BackendFile, tell: Callable[[str], None], offline: bool) ->
     if is_ready(backend):
         return python
     try:
-        ENVIRONMENTS.mkdir(exist_ok=True)
+        ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not is_ready(backend):
                 tell(f"making the environment of {backend.name} in {folder}")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from backends.hosting import environments
 
-RESULTS = environments.FOLDER.parent / "results" / "out"
-"""The folder of results that commands take without --results."""
+RESULTS = (environments.FOLDER.parent if environments.IN_CLONE else Path()) / "results" / "out"
+"""The folder of results that commands take without --results; that of an installed lockstep is where it is run."""
 
 
 def typed(*arguments: str, results: Path) -> str:
