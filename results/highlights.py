@@ -23,6 +23,9 @@ from results.tables import summary_table, titles
 MOST = 7
 """Sentences, so that they are read."""
 
+MOST_VERDICTS = 6
+"""Comparisons that are told one by one."""
+
 MUCH_MEMORY = 1.5
 """Times the memory of another mode, before it is told."""
 
@@ -82,21 +85,28 @@ def _left_out(session: _Session) -> Iterator[Highlight]:
         yield Highlight(text + more.format(number=len(own) - 1), _group(first), "distance-from-reference")
 
 
-def _lead(session: _Session) -> Iterator[Highlight]:
-    """The largest certain difference between frameworks, each at its best."""
-    sure = _sure(session.fastest)
-    if len(sure):
-        row = _most(sure, "distance")
-        pattern = session.say("on {title}, {cell} at its best ({mode}) is {verdict} than {base} at its best ({other})")
-        text = pattern.format(
-            title=row["title"],
-            cell=row["backend"],
-            mode=row["mode"],
-            verdict=_ratio(row).verdict(session.say),
-            base=row["baseline_backend"],
-            other=row["baseline_mode"],
-        )
-        yield Highlight(text, _group(row), "speed")
+def _at_their_best(session: _Session) -> Iterator[Highlight]:
+    """Each framework at its best against the baseline's: the verdict that people ask for first."""
+    pattern = session.say("at their best, {backend} against {base}: {verdicts}")
+    for (backend, base), own in session.fastest.groupby(["backend", "baseline_backend"], sort=False):
+        told = own.dropna(subset=["low"])  # of one round there are no others to choose a mode on
+        if len(told):
+            most = _most(told.assign(distance=np.abs(np.log(told["ratio"].to_numpy(float)))), "distance")
+            text = pattern.format(backend=backend, base=base, verdicts=_verdicts(told, session.say))
+            yield Highlight(text, _group(most), "speed")
+
+
+def _verdicts(rows: pd.DataFrame, say: Say) -> str:
+    """The verdict of each comparison, or if they are many, how many are of a kind."""
+    if len(rows) > MOST_VERDICTS:
+        faster, slower = int((rows["low"] > 1).sum()), int((rows["high"] < 1).sum())
+        pattern = say("faster on {faster}, slower on {slower}, cannot tell on {rest} of {all} comparisons")
+        return pattern.format(faster=faster, slower=slower, rest=len(rows) - faster - slower, all=len(rows))
+    by_verdict: dict[str, list[str]] = {}
+    for _, row in rows.iterrows():
+        by_verdict.setdefault(_ratio(row).brief(say), []).append(row["title"])
+    on = say("{verdict} on {titles}")
+    return "; ".join(on.format(verdict=verdict, titles=", ".join(names)) for verdict, names in by_verdict.items())
 
 
 def _turn(session: _Session) -> Iterator[Highlight]:
@@ -125,13 +135,10 @@ def _never_pays(session: _Session) -> Iterator[Highlight]:
     eager = session.runs.loc[session.runs["compiled"].eq(""), ["backend", "mode"]].drop_duplicates().assign(eager=True)
     never = session.summary[np.isinf(session.summary["paid_epochs"].astype(float))].merge(eager, how="left")
     never = never[never["eager"].isna()]
-    ratios = session.summary[[*GROUP, "backend", "mode", "ratio"]]
-    slower = never.merge(ratios.set_axis([*GROUP, "backend", "cheapest", "its"], axis=1))
-    if len(slower):
-        slower["times"] = slower["its"] / slower["ratio"]
-        row = _most(slower, "times")
+    if len(never):
+        row = _most(never.assign(slower=1 / never["times"].astype(float)), "slower")
         pattern = session.say("{cell} is {slower} than {cheapest} on {title}: what it compiles is never paid back")
-        less = Ratio(1 / row["times"], 1 / row["times"], 1 / row["times"]).brief(session.say)
+        less = Ratio(row["times"], row["times"], row["times"]).brief(session.say)
         cheapest = f"{row['backend']} {row['cheapest']}"
         text = pattern.format(cell=row["cell"], cheapest=cheapest, slower=less, title=row["title"])
         yield Highlight(text, _group(row), "cost")
@@ -144,7 +151,9 @@ def _pays_late(session: _Session) -> Iterator[Highlight]:
     late = paid[paid["paid_epochs"].astype(float) > paid["epochs"].astype(float)]
     if len(late):
         row = _most(late, "paid_epochs")
-        pattern = session.say("{cell} compiles for {seconds} s on {title}, paid back after {epochs} against {cheapest}")
+        pattern = session.say(
+            "{cell} takes {seconds} s to compile on {title}, paid back after {epochs}, against {cheapest}"
+        )
         text = pattern.format(
             cell=row["cell"],
             seconds=FIRST_STEP.written(row[FIRST_STEP.column]),
@@ -184,7 +193,9 @@ def _parted(session: _Session) -> Iterator[Highlight]:
     parted = session.runs[session.runs["parting"].map(bool).astype(bool)]
     if len(parted):
         run = parted.iloc[0]
-        text = f"{run['backend']} {run['mode']} on {titles(parted.head(1))[0]} {sentence(run['parting'], session.say)}"
+        pattern = session.say("equal work within rounding, but {cell} on {title} {what}")
+        what = sentence(run["parting"], session.say)
+        text = pattern.format(cell=f"{run['backend']} {run['mode']}", title=titles(parted.head(1))[0], what=what)
         yield Highlight(text, _group(run), "distance-from-reference")
 
 
@@ -195,7 +206,7 @@ def _noise(session: _Session) -> Iterator[Highlight]:
 
 
 RULES: tuple[Callable[[_Session], Iterator[Highlight]], ...] = (
-    *(_left_out, _lead, _turn, _never_pays, _pays_late, _settings, _parted, _memory, _noise),
+    *(_left_out, _at_their_best, _turn, _never_pays, _pays_late, _settings, _parted, _memory, _noise),
 )
 """In the order in which they are told."""
 

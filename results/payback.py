@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from results.metrics import PAID_BACK, THROUGHPUT
 from results.record import Say
-from results.statistics import GROUP, groups, ratio
+from results.statistics import GROUP, Ratio, groups, ratio
 
-PAYBACK = [*GROUP, "backend", "mode", "cheapest", "epochs", "epochs_warm", PAID_BACK.column]
+PAYBACK = [*GROUP, "backend", "mode", "cheapest", "times", "epochs", "epochs_warm", PAID_BACK.column]
 """Columns of what is paid back when."""
 
 
@@ -38,9 +38,10 @@ def paid_back(runs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
     """Say after how many epochs every cell has paid back its compilation; what counts is as in ``statistics.compare``.
 
     ``runs`` and ``windows`` are the tables of the store. Returns the columns of ``PAYBACK``, a row per cell:
-    ``cheapest`` is the mode that it is compared with, the one with the lowest cost in a cold run; ``epochs`` are those
-    of a cold run, rounded up, infinite for a mode that is not faster, ``epochs_warm`` of one whose compiler had kept
-    its work, NaN where that cannot be told; ``paid_back`` is the same as people read it.
+    ``cheapest`` is the mode that it is compared with, the one with the lowest cost in a cold run, and ``times`` its
+    throughput in units of that one's; ``epochs`` are those of a cold run, rounded up, infinite for a mode that is not
+    faster, ``epochs_warm`` of one whose compiler had kept its work, NaN where that cannot be told; ``paid_back`` is the
+    same as people read it.
     """
     costs = _costs(runs, windows)
     rows: list[tuple[Any, ...]] = []
@@ -50,9 +51,10 @@ def paid_back(runs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
             own = {mode: costs[*group.key, backend, mode] for name, mode in logs if name == backend}
             cheapest = _cheapest(own)
             for mode, cost in own.items():
-                found = _against(cost, logs[backend, mode], own[cheapest], logs[backend, cheapest])
+                than = ratio(logs[backend, mode] - logs[backend, cheapest])
+                found = _against(cost, than, own[cheapest], logs[backend, cheapest])
                 text = "-" if mode == cheapest else written(*found)
-                rows.append((*group.key, backend, mode, cheapest, *found, text))
+                rows.append((*group.key, backend, mode, cheapest, than.value, *found, text))
     return pd.DataFrame(rows, columns=PAYBACK)
 
 
@@ -61,15 +63,12 @@ def _cheapest(costs: dict[str, _Costs]) -> str:
     return min(costs, key=lambda mode: (math.isnan(costs[mode].cold), costs[mode].cold))
 
 
-def _against(
-    cost: _Costs, logs: NDArray[np.float64], base: _Costs, base_logs: NDArray[np.float64]
-) -> tuple[float, float]:
+def _against(cost: _Costs, found: Ratio, base: _Costs, base_logs: NDArray[np.float64]) -> tuple[float, float]:
     """Epochs until a cell has paid back what it costs more than another one, cold and warm.
 
-    The logs are of the throughput, ``[rounds, turns]``. Infinite where the cell is not faster, NaN where that cannot be
-    told.
+    ``found`` is the ratio of its throughput to the other's, whose logs are ``[rounds, turns]``. Infinite where the cell
+    is not faster, NaN where that cannot be told.
     """
-    found = ratio(logs - base_logs)
     if found.low <= 1 <= found.high:
         return math.nan, math.nan
     saved = base.samples / ratio(base_logs).value * (1 - 1 / found.value)  # seconds in each epoch
@@ -85,13 +84,13 @@ def _epochs(more: float, saved: float) -> float:
 
 
 def written(cold: float, warm: float, say: Say = str) -> str:
-    """The epochs as people read them: "12 epochs (3 warm)", "never", "cannot tell"."""
+    """The epochs as people read them: "12 epochs (3 if compiled before)", "never", "cannot tell"."""
     if math.isinf(cold):
         return say("never")
     if math.isnan(cold):
         return say("cannot tell")
     told = (say("{number} epoch") if cold == 1 else say("{number} epochs")).format(number=f"{cold:,.0f}")
-    return told if math.isnan(warm) else told + say(" ({number} warm)").format(number=f"{warm:,.0f}")
+    return told if math.isnan(warm) else told + say(" ({number} if compiled before)").format(number=f"{warm:,.0f}")
 
 
 def _costs(runs: pd.DataFrame, windows: pd.DataFrame) -> dict[tuple[Any, ...], _Costs]:

@@ -52,11 +52,13 @@ def print_session(store: Store, session: str, baseline: tuple[str, str], console
     windows = store.windows(session)
     summary = summary_table(runs, windows, baseline)
     _print_overview(summary, console)
+    scaled = scaling_texts(runs)
+    _print_scaling(scaled, console)
     told = [rests_on(runs, windows, compare(runs, windows, baseline)), proved_text(summary), *exclusions(every)]
     told += [highlight.text for highlight in highlights(runs, windows, baseline)[:MOST_HIGHLIGHTS]]
     for sentence in filter(None, told):
         console.print(f"- {sentence}", markup=False, highlight=False)
-    _print_footnote(summary["verdict"], console)
+    _print_footnote((*summary["verdict"], *scaled.to_numpy().flat), console)
 
 
 def _print_overview(summary: pd.DataFrame, console: Console) -> None:

@@ -32,7 +32,7 @@ VERDICT_ABOVE = 9
 EACH_WIDTH, EACH_HEIGHT = 130, 90
 """Pixels of a chart of one cell beside those of others."""
 
-COST_WIDTH, COST_ROW = 76, 22
+COST_WIDTH, COST_ROW = 84, 22
 """Pixels of the bars of one cost, and of a line."""
 
 SWEEP_WIDTH = 200
@@ -62,6 +62,7 @@ def speed(color: alt.Color) -> alt.TopLevelMixin:
     """The ratio of each cell's throughput to the baseline's with its interval; every round is a dot."""
     cells = alt.Y("cell:N", title=None, sort=None, scale=alt.Scale(paddingInner=0.3))
     x = alt.X("ratio:Q", title="times the baseline's samples/s (logarithmic)", scale=alt.Scale(type="log", nice=True))
+    color = color.legend(None)
     base = alt.Chart(alt.NamedData("ratios")).transform_filter(SHOWN)
     bars = base.mark_rule(strokeWidth=3).encode(
         alt.X("low:Q"), cells, color, x2=alt.X2("high:Q"), tooltip=_tooltip("cell:N", "verdict:N")
@@ -95,6 +96,13 @@ def costs(color: alt.Color) -> alt.TopLevelMixin:
         .facet(column=column, spacing=14)
         .resolve_scale(x="independent")
     )
+
+
+def time_by_epochs(color: alt.Color) -> alt.TopLevelMixin:
+    """From start to so many epochs: where a line that begins higher crosses another one, it has paid back."""
+    x = alt.X("epochs:Q", title="epochs (logarithmic)", scale=LOG)
+    y = alt.Y("seconds:Q", title="seconds (logarithmic)", scale=LOG)
+    return _lines("waits").encode(x, y, color, **_by_mode(), tooltip=_tooltip("cell:N", "epochs:Q", "seconds:Q"))
 
 
 def training_loss(color: alt.Color) -> alt.TopLevelMixin:
@@ -212,17 +220,26 @@ CHARTS = (
     Chart(
         "cost",
         "What people wait for, in seconds",
-        "Medians over the runs. Start, import, load and the first step, which compiles, come once; evaluation is that "
-        "of the whole training. Each has an axis of its own.",
+        "Medians over the runs. Start, import, load and the first step come once. The first step compiles; it is warm "
+        "where an earlier process had. Evaluation is that of the whole training. Each has an axis of its own.",
         "costs",
         "seconds",
         costs,
     ),
     Chart(
+        "time-by-epochs",
+        "Seconds until so many epochs are trained",
+        "Start, import, load and a first step with nothing compiled before; then epochs at the steady speed. "
+        "Evaluation is left out. Below all others is what to take for that many epochs.",
+        "waits",
+        "seconds",
+        time_by_epochs,
+    ),
+    Chart(
         "accuracy-by-time",
         "Test accuracy by time",
-        "Median over the runs of a configuration. Seconds of training count from the first step, with its compilation; "
-        "evaluation is left out.",
+        "Median over the runs of a configuration. Seconds of training count from the first step, with its compilation, "
+        "which most runs find done by an earlier process; evaluation is left out.",
         "epochs",
         "test_accuracy",
         accuracy_by_time,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -103,7 +102,7 @@ TABLE_TEXTS = {
 """Texts of DataTables."""
 
 WORDS = (
-    *("{low} to {high}", "copied {rows} rows", "search in all columns", "more columns", "copy as Markdown"),
+    *("{low} to {high}", "copied {rows} rows", "search in all columns", "columns", "copy as Markdown"),
     *("save as CSV", "filter", "equal work"),
 )
 """Texts of the page's own script."""
@@ -171,11 +170,9 @@ def _columns() -> Iterator[tuple[str, str, bool]]:
     """Key, heading, and whether it is a number, of every column of the page's table."""
     yield from ((name, name.replace("_", " "), False) for name in TEXT_COLUMNS)
     yield "ratio", "against the baseline", True
-    for metric in metrics.METRICS:
-        yield metric.column, metric.heading, True
-        if metric is metrics.FIRST_STEP:
-            yield metrics.PAID_BACK.column, metrics.PAID_BACK.heading, True
     yield "work", "equal work", False
+    yield metrics.PAID_BACK.column, metrics.PAID_BACK.heading, True
+    yield from ((metric.column, metric.heading, True) for metric in metrics.METRICS)
     yield "status", "status", False
 
 
@@ -225,21 +222,15 @@ def _field(field: Field | None) -> dict[str, str] | None:
 
 
 def _figures(ok: pd.DataFrame, intervals: pd.DataFrame, say: Say) -> dict[tuple[Any, ...], dict[str, list[Any]]]:
-    """The metrics of each cell: medians over its runs that are ok, and the throughput with its interval."""
+    """The metrics of each cell: medians over its runs that are ok, and the throughput over rounds."""
     columns = [metric.column for metric in metrics.METRICS]
     medians = ok.astype(dict.fromkeys(columns, float)).groupby(CELL)[columns].median()
     figures: dict[tuple[Any, ...], dict[str, list[Any]]] = {}
     for key, *values in medians.itertuples(name=None):
         pairs = zip(metrics.METRICS, values, strict=True)
         figures[key] = {metric.column: [value, metric.written(value)] for metric, value in pairs}
-    written, pattern = metrics.THROUGHPUT.written, "{value}" + say(" ({low} to {high})")
-    for *key, value, low, high in intervals[[*CELL, "throughput", "low", "high"]].itertuples(index=False, name=None):
-        text = (
-            written(value)
-            if math.isnan(low)
-            else pattern.format(value=written(value), low=written(low), high=written(high))
-        )
-        figures[tuple(key)][metrics.THROUGHPUT.column] = [value, text]
+    for *key, value in intervals[[*CELL, "throughput"]].itertuples(index=False, name=None):
+        figures[tuple(key)][metrics.THROUGHPUT.column] = [value, metrics.THROUGHPUT.written(value)]
     for name, own in ok[ok["compiler_cache"] != ""].groupby(CELL):
         figures[name][metrics.FIRST_STEP.column] = _first_step(own, say)
     return figures
@@ -263,7 +254,7 @@ def _paid_back(results: Results, say: Say) -> dict[tuple[int, str], list[Any]]:
     pairs = {}
     row: Any
     for row in paid_back(results.runs, results.windows).merge(cells).itertuples(index=False):
-        text = "-" if row.mode == row.cheapest else written(row.epochs, row.epochs_warm, say)
+        text = say("starts cheapest") if row.mode == row.cheapest else written(row.epochs, row.epochs_warm, say)
         pairs[row.panel, row.cell] = [row.epochs, text]
     return pairs
 

@@ -40,7 +40,7 @@ function fieldOf(panel, cell) {
   const own = panel.cells.find((other) => other.cell === cell);
   const found = against(panel)[cell];
   if (!own || (!own.out && !found)) return data.not_run;
-  return own.out ?? { ...found, text: found.brief, title: found.text };
+  return own.out ?? { ...found, text: found.brief, why: found.interval, title: found.text };
 }
 
 /** The same of a line that stands for several comparisons: from the slowest to the fastest. */
@@ -186,7 +186,7 @@ function makeTable() {
     layout: {
       topStart: {
         buttons: [
-          { extend: "colvis", text: data.words["more columns"] },
+          { extend: "colvis", text: data.words["columns"] },
           { text: data.words["copy as Markdown"], action: copyMarkdown },
           { extend: "csvHtml5", text: data.words["save as CSV"], exportOptions: EXACT, filename: "lockstep", title: null },
         ],
@@ -218,7 +218,10 @@ table.columns().every(function () {
   const label = `${data.words.filter}: ${data.columns[this.index()].title}`;
   for (const control of this.header(1).querySelectorAll("input, select")) control.setAttribute("aria-label", label);
 });
-table.on("draw", () => views.forEach((view) => view.signal("shown", shownCells()).runAsync()));
+table.on("draw", () => {
+  views.forEach((view) => view.signal("shown", shownCells()).runAsync());
+  byId("filtered").hidden = shownCells().length > 0;
+});
 byId("baseline").addEventListener("change", (event) => {
   state.baseline = event.target.value;
   drawOverview();

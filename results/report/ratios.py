@@ -38,8 +38,21 @@ def ratio_entry(is_baseline: bool, ratio: Ratio, by_round: list[float], note: st
     numbers = {name: short(getattr(ratio, name)) for name in ("low", "high")}
     return {
         **{"ratio": finite(ratio.value), **numbers, "rounds": [short(value) for value in by_round]},
-        **{"text": text, "brief": field.text, "state": field.state, "note": note},
+        **{"text": text, "brief": field.text, "interval": "" if is_baseline else _interval(ratio, say)},
+        **{"state": field.state, "note": note},
     }
+
+
+def _interval(ratio: Ratio, say: Say) -> str:
+    """From where to where, in two digits; of a slower one, how many times as slow. Empty if it has none."""
+    if math.isnan(ratio.low):
+        return ""
+    low, high = (1 / ratio.high, 1 / ratio.low) if ratio.high < 1 else (ratio.low, ratio.high)
+    return say("{low} to {high}").format(low=_short(low), high=_short(high))
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 9.95 else f"{value:,.0f}"
 
 
 def bests(results: Results, say: Say = str) -> dict[int, dict[str, list[str]]]:

@@ -28,6 +28,7 @@ def chart_tables(results: Results, baseline: tuple[str, str] = BASELINE) -> dict
         "rounds": compared.explode("by_round").drop(columns="ratio").rename(columns={"by_round": "ratio"}),
         "intervals": intervals(results),
         "costs": costs(results),
+        "waits": waits(results),
         "steps": steps(results),
         "partings": partings(results),
         "epochs": epochs(results),
@@ -90,29 +91,47 @@ def fitting(results: Results) -> pd.DataFrame:
     return table
 
 
-COSTS = {
-    "start": ("start_seconds",),
-    "import": ("import_seconds",),
-    "load": ("load_seconds", "put_seconds"),
-    "first step": ("first_step_seconds",),
-    "an epoch": (),
-    "evaluation": ("evaluate_seconds",),
-}
-"""What people wait for, and the columns that it is in; an epoch is what the steady throughput makes of its samples."""
+COSTS = ("start", "import", "load", "first step", "first step, warm", "an epoch", "evaluation")
+"""What people wait for, in the order in which it comes."""
+
+EPOCHS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
+"""Of trainings whose seconds are told."""
 
 
 def costs(results: Results) -> pd.DataFrame:
     """``seconds`` of each ``cost``, also as ``text``: the median over the runs of a cell, in the order of ``place``."""
-    runs = results.runs
-    found = runs[IDENTITY].copy()
-    for name, columns in COSTS.items():
-        found[name] = runs[list(columns)].astype(float).sum(axis=1, min_count=1)
-    found["an epoch"] = runs["train_samples"].astype(float) / runs["train_samples_per_second"].astype(float)
-    medians = found.groupby(IDENTITY, sort=False).median().reset_index()
-    table = medians.melt(IDENTITY, var_name="cost", value_name="seconds").dropna(subset="seconds")
+    table = _costs(results).reset_index().melt(IDENTITY, var_name="cost", value_name="seconds").dropna(subset="seconds")
     table["text"] = [f"{value:.2g}" if value < 10 else f"{value:,.0f}" for value in table["seconds"]]
     table["place"] = table["cost"].map({name: place for place, name in enumerate(COSTS)})
     return table
+
+
+def waits(results: Results) -> pd.DataFrame:
+    """``seconds`` from the start of a process until it has trained so many ``epochs``, with nothing compiled before."""
+    own = _costs(results)
+    once = own[["start", "import", "load"]].sum(axis=1) + own["first step"]
+    parts = [(once + count * own["an epoch"]).rename("seconds").reset_index().assign(epochs=count) for count in EPOCHS]
+    return pd.concat(parts).dropna(subset="seconds")
+
+
+def _costs(results: Results) -> pd.DataFrame:
+    """The median seconds of each cost by cell; an epoch is what the steady throughput makes of its samples."""
+    runs = results.runs.astype(dict.fromkeys(SECONDS, float))
+    found = runs[IDENTITY].copy()
+    found["start"], found["import"] = runs["start_seconds"], runs["import_seconds"]
+    found["load"] = runs["load_seconds"] + runs["put_seconds"]
+    warm = runs["compiler_cache"].eq("warm")
+    found["first step"] = runs["first_step_seconds"].mask(warm)
+    found["first step, warm"] = runs["first_step_seconds"].where(warm)
+    found["an epoch"] = runs["train_samples"] / runs["train_samples_per_second"]
+    found["evaluation"] = runs["evaluate_seconds"]
+    return found.groupby(IDENTITY, sort=False).median()
+
+
+SECONDS = (
+    *("start_seconds", "import_seconds", "load_seconds", "put_seconds", "first_step_seconds", "evaluate_seconds"),
+    *("train_samples", "train_samples_per_second"),
+)
 
 
 def partings(results: Results) -> pd.DataFrame:

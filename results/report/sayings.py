@@ -48,7 +48,7 @@ def _together(table: pd.DataFrame, x: str, y: str, say: Say) -> Iterator[tuple[i
     for row in panels[panels["number"] > 1].itertuples():
         size = f"{row.apart:.1e}"
         if not row.apart:
-            size = say("no distance at all")
+            size = "0"
         elif y == TEST_ACCURACY.column:
             size = say("{apart:.2g} points").format(apart=100 * row.apart)
         together = say("All {number} modes lie on each other, within {size}.")
@@ -71,9 +71,11 @@ def _first_there(own: pd.DataFrame, say: Say) -> str:
     """Who reaches the accuracy that all reach first, and who last."""
     goal = float(own.groupby("cell")["test_accuracy"].max().min())
     there = own[own["test_accuracy"] >= goal].groupby("cell")["seconds"].min().sort_values()
-    return say(
-        "{goal} is reached by {first} first, after {early} s of training, by {last} last, after {late} s."
-    ).format(
+    pattern = say(
+        "{goal}, which all reach, is reached by {first} first, after {early} s of training, by {last} last, after "
+        "{late} s."
+    )
+    return pattern.format(
         goal=TEST_ACCURACY.written(goal),
         first=there.index[0],
         early=f"{there.iloc[0]:.2g}",

@@ -92,7 +92,7 @@ def test_an_interrupted_session_is_continued_where_it_stopped(results: Path, bac
     for part in ("2 of them are there already", "4 runs would be run: about", "the interrupted session"):
         assert part in told
     told = dry_run(results, backends, stock=True)
-    assert "linear-regression, 1 threads, stock: first numpy" in told
+    assert "linear-regression, 1 thread, stock: first numpy" in told
     assert "6 runs would be run: no estimate" in told, "tuned runs say nothing of stock ones"
     assert "interrupted" not in told
     assert run(results, backends) == OK

@@ -62,7 +62,12 @@ def field(page: Page, line: str, cell: str) -> Locator:
 def look(page: Page, line: str, cell: str) -> tuple[str, str]:
     """The state and the text of a field."""
     found = field(page, line, cell)
-    return found.get_attribute("class") or "", " ".join(found.inner_text().split())
+    state, text = found.get_attribute("class") or "", " ".join(found.inner_text().split())
+    if state in ("faster", "slower", "cannot-tell"):
+        text, interval = re.fullmatch(r"(.*?) ([\d.,]+ to [\d.,]+)", text).groups()  # type: ignore[union-attr]
+        low, high = (float(end.replace(",", "")) for end in interval.split(" to "))
+        assert low <= high
+    return state, text
 
 
 def test_the_first_screen_says_which_is_faster_in_words_and_colours(page: Page) -> None:
@@ -205,7 +210,9 @@ def test_every_chart_of_the_open_comparison_is_drawn(page: Page) -> None:
     assert marks(page, "speed", "rule") == len(CELLS) + len(CELLS), "an interval each, and the line at 1"
     assert marks(page, "training-loss", "line") == cells
     assert marks(page, "distance-from-reference", "line") == cells + 1, "and the envelope"
-    assert marks(page, "cost", "rect") == 5 * cells, "an epoch cannot be told without the number of samples"
+    assert marks(page, "cost", "rect") == 6 * cells, "nothing has a warm compiler"
+    assert marks(page, "time-by-epochs", "line") == cells
+    assert "yes" in (page.locator("#chart-confusion svg").text_content() or ""), "classes have names"
     assert marks(page, "confusion", "rect") == 4 * cells
     assert marks(page, "windows", "symbol") == 6 * 3 * cells
 
@@ -241,7 +248,7 @@ def test_the_columns_that_answer_come_first_and_the_others_on_demand(page: Page)
     assert first[:4] == ["experiment", "sweep point", "backend", "mode"]
     assert {"against the baseline", "test accuracy", "equal work", "status"} <= set(first)
     assert "peak memory, MiB" not in first
-    page.get_by_role("button", name="more columns").click()
+    page.locator(".buttons-colvis").click()
     page.locator(".dt-button-collection").get_by_text("peak memory, MiB").click()
     assert "peak memory, MiB" in headings(page)
     page.keyboard.press("Escape")
@@ -256,7 +263,7 @@ def test_a_copied_link_shows_the_same_view(page: Page, browser: Browser, address
     filter_by(page, "backend", "torch")
     sort_by(page, "mode")
     page.wait_for_selector("#charts[data-drawn='1']")
-    page.get_by_role("button", name="more columns").click()
+    page.locator(".buttons-colvis").click()
     page.locator(".dt-button-collection").get_by_text("device").click()
     link = link_of(page)
     other = browser.new_context(offline=True).new_page()
