@@ -55,7 +55,7 @@ def rows(name: str) -> list[str]:
 
 
 def numbers(row: str) -> list[str]:
-    return re.findall(r"\d+(?:[.,]\d+)*", row)
+    return re.findall(r"\d+(?:[.,]\d+)*", row.replace("1/", ""))  # "slower" is told as a fraction in Chinese
 
 
 def code(text: str) -> list[str]:

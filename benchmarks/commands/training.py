@@ -53,7 +53,11 @@ def run(
         ),
     ] = None,
     mode: Annotated[
-        list[str] | None, typer.Option(metavar="MODE", help="Mode of a backend; repeatable; default: all.")
+        list[str] | None,
+        typer.Option(
+            metavar="MODE",
+            help="Mode of a backend; repeatable; default: all that no other mode of theirs beats everywhere.",
+        ),
     ] = None,
     device: Device = "auto",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set; default: the experiment's.")] = None,
