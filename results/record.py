@@ -251,6 +251,8 @@ class Run:
     """Name and version of the packages that do the work, as the worker reported them."""
     settings: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
+    lockstep: str = ""
+    """The version of lockstep, with its commit where it ran from a clone."""
     command: str = ""
     """What was typed to start the session."""
     weights_from: str = ""

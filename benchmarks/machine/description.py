@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 import psutil
 
-from backends.hosting.environments import has_nvidia_gpu
+from backends.hosting.environments import FOLDER, IN_CLONE, has_nvidia_gpu
 from benchmarks.machine.processors import physical_cores, processor_count
+
+COMMIT = 12
+"""Digits of a commit that tell it from others."""
 
 
 def describe_machine() -> dict[str, Any]:
@@ -25,6 +29,24 @@ def describe_machine() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": gpu_names(),
     }
+
+
+def lockstep_version() -> str:
+    """The version of lockstep, in a clone with its commit, and whether files have been changed since."""
+    version = importlib.metadata.version("lockstep")
+    if not IN_CLONE:
+        return version
+    commit, changed = (_git(*command) for command in (("rev-parse", "HEAD"), ("status", "--porcelain", "-uno")))
+    return version + (f" {commit[:COMMIT]}" if commit else "") + (" with changes" if changed else "")
+
+
+def _git(*command: str) -> str:
+    """What git says of lockstep's clone; nothing where there is no git, or no repository."""
+    try:
+        ended = subprocess.run(["git", *command], cwd=FOLDER.parent, capture_output=True, text=True)  # noqa: S607
+    except OSError:
+        return ""
+    return ended.stdout.strip() if ended.returncode == 0 else ""
 
 
 def node_name() -> str:

@@ -13,7 +13,7 @@ from backends.hosting.environments import Interpreters
 from benchmarks.cell.keeping import Keeper
 from benchmarks.cell.plan import Cell, Comparison, comparisons
 from benchmarks.cell.run import CellRun
-from benchmarks.machine.description import describe_machine, gpu_state
+from benchmarks.machine.description import describe_machine, gpu_state, lockstep_version
 from benchmarks.machine.memory import workers_that_fit
 from benchmarks.machine.noise import NoiseWatch, processor_settings
 from benchmarks.session import resume, rounds
@@ -68,6 +68,7 @@ class Session:
         self._node = node
         described = {**describe_machine(), **({"node": node} if node else {})}
         self._machine = {**described, **processor_settings()}
+        self._lockstep = lockstep_version()
         self._start = time.perf_counter()
         self._judgements: dict[str, tuple[Judgement, Partings]] = {}
         self._limits: dict[int, Limits] = {}
@@ -333,6 +334,7 @@ class Session:
                     sweep_point=materials.point,
                     target_accuracy=self._options.target_accuracy,
                     machine=self._machine,
+                    lockstep=self._lockstep,
                     command=self._options.command,
                     weights_from=materials.start.label if materials.start else "",
                     experiment_json=experiment.canonical_json(),

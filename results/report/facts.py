@@ -17,6 +17,8 @@ from results.report.panels import label
 from results.statistics import GROUP
 from results.tables import resources
 
+ASKED = ("threads_asked", "precision_asked")
+
 MOST_SETTINGS = 6
 """Versions, machines or devices that are told in one line."""
 
@@ -122,9 +124,9 @@ def facts(runs: pd.DataFrame) -> list[Table]:
         Table("Settings", ("backend and mode", "in force"), _settings(runs)),
         Table(
             "Sessions",
-            ("session", "runs", "rounds", "threads asked", "precision asked"),
+            ("session", "runs", "rounds", "threads asked", "precision asked", "lockstep"),
             [
-                (str(name), str(len(own)), str(own["round"].max()), *_values(own, "threads_asked", "precision_asked"))
+                (str(name), str(len(own)), str(own["round"].max()), *_values(own, *ASKED, "lockstep"))
                 for name, own in sessions
             ],
         ),

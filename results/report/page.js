@@ -106,10 +106,10 @@ function datasetsOf(panel) {
   return { ...Object.fromEntries(tables), ratios: ratios.map((row) => ({ ...row, verdict: row.text })), rounds };
 }
 
-async function drawCharts() {
+async function drawCharts(mine = state.panel) {
+  document.documentElement.classList.toggle("dark", dark.matches); // the table's own style
   for (const view of views) view.finalize();
-  views = [];
-  const mine = state.panel;
+  [views, state.panel] = [[], mine];
   const panel = data.panels[Number(mine)];
   const [datasets, cells] = [datasetsOf(panel), shownCells()];
   byId("panel").value = mine;
@@ -188,7 +188,8 @@ function makeTable() {
         buttons: [
           { extend: "colvis", text: data.words["columns"] },
           { text: data.words["copy as Markdown"], action: copyMarkdown },
-          { extend: "csvHtml5", text: data.words["save as CSV"], exportOptions: EXACT, filename: "lockstep", title: null },
+          // Numbers as they are, and no line for the filters below the headings.
+          { extend: "csvHtml5", text: data.words["save as CSV"], filename: "lockstep", title: null, exportOptions: { orthogonal: "sort", customizeData: (all) => all.headerStructure.splice(1) } },
         ],
       },
       ...{ topEnd: "search", bottomStart: "info", bottomEnd: paged ? "paging" : null },
@@ -196,9 +197,6 @@ function makeTable() {
     language: { ...data.language, search: `${data.words["search in all columns"]}:` },
   });
 }
-
-/** Numbers as they are, and no line for the filters below the headings. */
-const EXACT = { orthogonal: "sort", customizeData: (all) => all.headerStructure.splice(1) };
 
 const rowsShown = () => table.rows({ search: "applied", order: "applied" }).data().toArray();
 
@@ -228,23 +226,14 @@ byId("baseline").addEventListener("change", (event) => {
   table.rows().invalidate().draw(false);
   drawCharts();
 });
-byId("panel").addEventListener("change", (event) => {
-  state.panel = event.target.value;
-  drawCharts();
-});
+byId("panel").addEventListener("change", (event) => drawCharts(event.target.value));
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a[data-panel]");
   if (!link) return;
   event.preventDefault();
-  state.panel = link.dataset.panel;
-  await drawCharts();
+  await drawCharts(link.dataset.panel);
   (byId(`chart-${link.dataset.chart}`) ?? byId("comparison")).scrollIntoView();
 });
-const followScheme = () => document.documentElement.classList.toggle("dark", dark.matches); // the table's own style
-followScheme();
-dark.addEventListener("change", () => {
-  followScheme();
-  drawCharts();
-});
+dark.addEventListener("change", () => drawCharts());
 await drawCharts();
 document.body.setAttribute("data-ready", "yes");
