@@ -30,6 +30,10 @@ BEST = [
 """Columns of a comparison of frameworks at their best."""
 
 
+Choices = tuple[NDArray[np.intp], int]
+"""What ``choices`` returns."""
+
+
 def best(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> pd.DataFrame:
     """Compare every backend at its best with the baseline's backend at its best, which itself has no row.
 
@@ -57,11 +61,13 @@ def _against(group: Group, baseline: str) -> list[tuple[Any, ...]]:
     """Compare every other backend of a group with one of them: the rows of ``best``."""
     rows = []
     names, theirs = _modes(group, baseline)
+    their_choices = choices(theirs)
     for backend in _backends(group):
         if backend != baseline:
             modes, ours = _modes(group, backend)
-            found = at_their_best(ours, theirs)
-            told = (backend, _name(modes, ours), baseline, _name(names, theirs))
+            chosen = choices(ours)
+            found = _ratio(ours, theirs, chosen, their_choices)
+            told = (backend, _name(modes, *chosen), baseline, _name(names, *their_choices))
             rows.append((*group.key, *told, found.value, found.low, found.high, found.verdict()))
     return rows
 
@@ -76,14 +82,18 @@ def at_their_best(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Rat
     Both are log throughputs ``[modes, rounds, turns]`` of the same rounds and turns, NaN where no window counts. A
     round in which a mode that it chooses is missing does not count.
     """
-    (our_choice, our_best), (their_choice, their_best) = choices(ours), choices(theirs)
+    return _ratio(ours, theirs, choices(ours), choices(theirs))
+
+
+def _ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64], our: Choices, their: Choices) -> Ratio:
+    (our_choice, our_best), (their_choice, their_best) = our, their
     rounds = np.arange(ours.shape[1])
     found = ratio(ours[our_choice, rounds] - theirs[their_choice, rounds])
     overall = ratio(ours[our_best] - theirs[their_best])
     return Ratio(found.value, float(np.minimum(found.low, overall.low)), float(np.maximum(found.high, overall.high)))
 
 
-def choices(logs: NDArray[np.float64]) -> tuple[NDArray[np.intp], int]:
+def choices(logs: NDArray[np.float64]) -> Choices:
     """Return the fastest mode by the other rounds, for each round ``[rounds]``, and the fastest by all rounds.
 
     ``logs`` are ``[modes, rounds, turns]``. Modes are compared by the mean over rounds of their log ratio, the median
@@ -118,6 +128,5 @@ def _modes(group: Group, backend: str) -> tuple[list[str], NDArray[np.float64]]:
     return [group.cells[place][1] for place in own], group.logs[own]
 
 
-def _name(modes: list[str], logs: NDArray[np.float64]) -> str:
-    chosen, fastest = choices(logs)
+def _name(modes: list[str], chosen: NDArray[np.intp], fastest: int) -> str:
     return " or ".join(modes[place] for place in dict.fromkeys([fastest, *chosen.tolist()]))

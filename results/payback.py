@@ -99,8 +99,7 @@ def _costs(runs: pd.DataFrame, windows: pd.DataFrame) -> dict[tuple[Any, ...], _
     good = runs[(runs["status"] == "ok") & runs["equal_work"].eq(True)].join(training, on="run")
     rate, samples, seconds = (good[name].astype(float) for name in (THROUGHPUT.column, "samples", "seconds"))
     good = good.assign(cost=seconds - samples / rate, per_epoch=samples / good["epochs"].astype(float))
-    found = {}
-    for key, own in good.groupby([*GROUP, "backend", "mode"], sort=False):
-        warm = own["compiler_cache"] == "warm"
-        found[key] = _Costs(own["cost"][~warm].median(), own["cost"][warm].median(), own["per_epoch"].median())
-    return found
+    cell, warm = [*GROUP, "backend", "mode"], good["compiler_cache"].eq("warm")
+    good = good.assign(cold=good["cost"].mask(warm), warm=good["cost"].where(warm))
+    medians = good.groupby(cell, sort=False)[["cold", "warm", "per_epoch"]].median()
+    return {key: _Costs(*costs) for key, *costs in medians.itertuples(name=None)}

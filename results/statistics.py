@@ -11,7 +11,7 @@ for the levels; Georges, Buytaert and Eeckhout, "Statistically rigorous Java per
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -148,27 +148,29 @@ COMPARED = [
 """Columns of a comparison."""
 
 
-def compare(runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE) -> pd.DataFrame:
+def compare(
+    runs: pd.DataFrame, windows: pd.DataFrame, baseline: tuple[str, str] = BASELINE, errors: bool = False
+) -> pd.DataFrame:
     """Compare every cell with the baseline of its group; cells without a run that counts are left out.
 
     ``runs`` and ``windows`` are the tables of the store. Only runs that are ok and did equal work count. Where a group
     lacks the baseline, its first cell takes its place. Returns a row per cell: the columns of ``GROUP``, ``backend``,
     ``mode``, ``baseline_backend``, ``baseline_mode``, ``rounds``, ``ratio``, ``low``, ``high``, ``by_round`` (the ratio
-    of each round, a list), ``turns_error``, ``verdict``, and ``note``, which says in which effective settings the cell
-    and its baseline differ.
+    of each round, a list), ``turns_error`` (NaN unless ``errors`` are asked for), ``verdict``, and ``note``, which says
+    in which effective settings the cell and its baseline differ.
     """
     rows: list[dict[str, Any]] = []
     for group in groups(runs, windows):
-        rows += group.against(group.cells.index(baseline) if baseline in group.cells else 0)
+        rows += group.against(group.cells.index(baseline) if baseline in group.cells else 0, errors)
     return pd.DataFrame(rows, columns=COMPARED)
 
 
 def compare_all(runs: pd.DataFrame, windows: pd.DataFrame) -> pd.DataFrame:
-    """The same with every cell of a group as the baseline in turn, but without ``turns_error``."""
+    """The same with every cell of a group as the baseline in turn."""
     rows: list[dict[str, Any]] = []
     for group in groups(runs, windows):
         for against in range(len(group.cells)):
-            rows += group.against(against, lambda log_ratios: math.nan)
+            rows += group.against(against)
     return pd.DataFrame(rows, columns=COMPARED)
 
 
@@ -197,10 +199,8 @@ class Group:
     settings: list[dict[Hashable, Any]]
     """Effective settings of each cell."""
 
-    def against(
-        self, baseline: int, errors: Callable[[NDArray[np.float64]], float] = turns_error
-    ) -> list[dict[str, Any]]:
-        """Compare every cell with one of them: the rows of ``compare``, with the ``errors`` of their turns."""
+    def against(self, baseline: int, errors: bool = False) -> list[dict[str, Any]]:
+        """Compare every cell with one of them: the rows of ``compare``."""
         rows = []
         for name, logs, settings in zip(self.cells, self.logs, self.settings, strict=True):
             log_ratios = logs - self.logs[baseline]
@@ -210,7 +210,8 @@ class Group:
             note = _differences(settings, self.settings[baseline])
             values = (*self.key, *name, *self.cells[baseline], rounds, found.value, found.low, found.high)
             by_round = np.exp(round_medians(log_ratios)).tolist()
-            rows.append(dict(zip(COMPARED, (*values, by_round, errors(log_ratios), verdict, note), strict=True)))
+            error = turns_error(log_ratios) if errors else math.nan
+            rows.append(dict(zip(COMPARED, (*values, by_round, error, verdict, note), strict=True)))
         return rows
 
 

@@ -200,7 +200,9 @@ class Session:
         if self._options.budget is None or not self._within_budget(0.0):
             return
         runs = self._store.runs(self.name)
-        found = compare(runs[runs["excluded"] == ""], self._store.windows(self.name), self._options.baseline)
+        found = compare(
+            runs[runs["excluded"] == ""], self._store.windows(self.name), self._options.baseline, errors=True
+        )
         added = [
             self._still_to_run(replace(comparison, cells=cells))
             for comparison in self._in_time([comparison.again(round_) for comparison in self._comparisons], found)

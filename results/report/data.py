@@ -58,9 +58,9 @@ def common_data(
     for row in rows:
         rows_of.setdefault(row["panel"], []).append(row)
     numbers = {(panel, row["cell"]): number for panel, own in rows_of.items() for number, row in enumerate(own)}
-    shown = {chart.name: panels_of(chart, tables) for chart in CHARTS}
-    # The page makes these of the ratios to the baseline that its reader has chosen.
-    parts = {name: _by_panel(table, numbers, len(rows_of)) for name, table in tables.items() if name not in CHOSEN}
+    # The page makes the tables of ratios, to the baseline that its reader has chosen.
+    shown = {chart.name: panels_of(chart, tables) if chart.table in tables else set(compared) for chart in CHARTS}
+    parts = {name: _by_panel(table, numbers, len(rows_of)) for name, table in tables.items()}
     said = sayings(results, tables, say)
     labels = [label(run, say) for _, run in results.runs.drop_duplicates("panel").iterrows()]
     panels = [
@@ -90,8 +90,6 @@ def common_data(
         "language": {key: say(text) for key, text in TABLE_TEXTS.items()},
     }
 
-
-CHOSEN = ("ratios", "rounds")
 
 TABLE_TEXTS = {
     "info": "_START_ to _END_ of _TOTAL_ rows",

@@ -13,7 +13,7 @@ import vl_convert
 from results.errors import StoreError
 from results.report.charts import CHARTS, ROW_HEIGHT, drawn, specification
 from results.report.panels import Results
-from results.report.rows import chart_tables
+from results.report.rows import chart_tables, ratio_tables
 
 Format = Literal["svg", "png"]
 
@@ -28,7 +28,7 @@ SCALE = 2
 
 def draw(results: Results, folder: Path, form: Format, names: Sequence[str] = ()) -> Iterator[Path]:
     """Draw the named charts, or all, of every comparison; yield the paths. Raises StoreError."""
-    tables = chart_tables(results)
+    tables = chart_tables(results) | ratio_tables(results)
     for panel, label in enumerate(results.labels):
         own = {name: table[table["panel"] == panel] for name, table in tables.items()}
         yield from _draw(own, results.runs[results.runs["panel"] == panel], label, folder, form, names)
@@ -37,7 +37,7 @@ def draw(results: Results, folder: Path, form: Format, names: Sequence[str] = ()
 def draw_together(results: Results, folder: Path, form: Format, names: Sequence[str] = ()) -> Iterator[Path]:
     """The same with all comparisons in one picture per chart, dashed by comparison. Raises StoreError."""
     titles = dict(enumerate(results.titles))
-    tables = {name: _titled(table, titles) for name, table in chart_tables(results).items()}
+    tables = {name: _titled(table, titles) for name, table in (chart_tables(results) | ratio_tables(results)).items()}
     label = " and ".join(dict.fromkeys(titles.values()))
     yield from _draw(tables, _titled(results.runs, titles), label, folder, form, names)
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from results.baseline import BASELINE
 from results.report.panels import Results
-from results.statistics import GROUP, Ratio, compare, throughputs
+from results.statistics import GROUP, compare, throughputs
 
 IDENTITY = ["panel", "cell", "backend", "mode"]
 
@@ -20,12 +20,9 @@ CURVE_POINTS = 200
 """A curve of more steps is thinned to about so many."""
 
 
-def chart_tables(results: Results, baseline: tuple[str, str] = BASELINE) -> dict[str, pd.DataFrame]:
-    """All tables by name; ``baseline`` is what ratios are taken against."""
-    compared = _compared(results, baseline)
+def chart_tables(results: Results) -> dict[str, pd.DataFrame]:
+    """All tables by name, but for those of ``ratio_tables``."""
     return {
-        "ratios": compared.drop(columns="by_round"),
-        "rounds": compared.explode("by_round").drop(columns="ratio").rename(columns={"by_round": "ratio"}),
         "intervals": intervals(results),
         "costs": costs(results),
         "waits": waits(results),
@@ -39,14 +36,12 @@ def chart_tables(results: Results, baseline: tuple[str, str] = BASELINE) -> dict
     }
 
 
-def _compared(results: Results, baseline: tuple[str, str]) -> pd.DataFrame:
-    """``ratio`` of each cell to the baseline from ``low`` to ``high``, its ``verdict``, and the ratios ``by_round``."""
+def ratio_tables(results: Results, baseline: tuple[str, str] = BASELINE) -> dict[str, pd.DataFrame]:
+    """``ratios`` of each cell to the baseline from ``low`` to ``high``, with a ``verdict``, and those of ``rounds``."""
     found = compare(results.runs, results.windows, baseline)
-    found["verdict"] = [
-        verdict if verdict == "baseline" else Ratio(*ratio).verdict()
-        for verdict, *ratio in found[["verdict", "ratio", "low", "high"]].itertuples(index=False, name=None)
-    ]
-    return _identified(found, results)[[*IDENTITY, "ratio", "low", "high", "verdict", "by_round"]]
+    found = _identified(found, results)[[*IDENTITY, "ratio", "low", "high", "verdict", "by_round"]]
+    rounds = found.explode("by_round").drop(columns="ratio").rename(columns={"by_round": "ratio"})
+    return {"ratios": found.drop(columns="by_round"), "rounds": rounds}
 
 
 def intervals(results: Results) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pytest
 from results import report
 from results.report import pictures
 from results.report.charts import CHARTS, KNOWN_BACKENDS, PALETTE, colours, drawn, specification
-from results.report.rows import chart_tables
+from results.report.rows import chart_tables, ratio_tables
 from results.store import Store
 from tests.results.made_up import CELLS, fill, make_run
 
@@ -20,7 +20,8 @@ BY_NAME = {chart.name: chart for chart in CHARTS}
 
 
 def tables_of(store: Store) -> dict[str, pd.DataFrame]:
-    return chart_tables(report.read(store.folder))
+    results = report.read(store.folder)
+    return chart_tables(results) | ratio_tables(results)
 
 
 def sweep(folder: Path, labels: list[str]) -> Store:
