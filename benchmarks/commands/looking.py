@@ -173,7 +173,7 @@ def plot(
         list[str] | None,
         typer.Argument(
             metavar="[CHART|EXPERIMENT]...",
-            help="Charts such as throughput, default: all; experiments are put together into one picture per chart.",
+            help="Charts such as speed, default: all; experiments are put together into one picture per chart.",
         ),
     ] = None,
     format_: Annotated[Literal["svg", "png"], typer.Option("--format", help="Vector or pixel graphics.")] = "svg",

@@ -19,7 +19,7 @@ from results.report.charts import CHARTS, ROW_HEIGHT, Chart, panels_of, specific
 from results.report.numbers import finite, short
 from results.report.panels import Results, label
 from results.report.ratios import Ratios, bests, ratios
-from results.report.rows import chart_tables
+from results.report.rows import cell_throughputs, chart_tables
 from results.report.sayings import sayings
 from results.statistics import GROUP
 from results.tables import judged
@@ -53,7 +53,7 @@ def common_data(
 ) -> dict[str, Any]:
     """The same but for what is compared with what; ``sentences`` are those of frameworks at their best."""
     tables = chart_tables(results)
-    rows = _rows(results, tables["intervals"], say)
+    rows = _rows(results, say)
     rows_of: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
         rows_of.setdefault(row["panel"], []).append(row)
@@ -186,10 +186,10 @@ def _is_first(key: str, rows: list[dict[str, Any]]) -> bool:
 CELL = ["panel", "cell"]
 
 
-def _rows(results: Results, intervals: pd.DataFrame, say: Say) -> list[dict[str, Any]]:
+def _rows(results: Results, say: Say) -> list[dict[str, Any]]:
     """A row per cell, over all its runs: texts, and pairs of number and text."""
     runs = results.runs
-    figures = _figures(runs[runs["status"] == "ok"], intervals, say)
+    figures = _figures(runs[runs["status"] == "ok"], cell_throughputs(results), say)
     for key, pair in _paid_back(results, say).items():
         figures[key][metrics.PAID_BACK.column] = pair
     of_cell: dict[tuple[int, str], list[Any]] = {}
@@ -219,7 +219,7 @@ def _field(field: Field | None) -> dict[str, str] | None:
     return None if field is None else {"state": field.state, "text": field.text, "why": field.why}
 
 
-def _figures(ok: pd.DataFrame, intervals: pd.DataFrame, say: Say) -> dict[tuple[Any, ...], dict[str, list[Any]]]:
+def _figures(ok: pd.DataFrame, speeds: pd.DataFrame, say: Say) -> dict[tuple[Any, ...], dict[str, list[Any]]]:
     """The metrics of each cell: medians over its runs that are ok, and the throughput over rounds."""
     columns = [metric.column for metric in metrics.METRICS]
     medians = ok.astype(dict.fromkeys(columns, float)).groupby(CELL)[columns].median()
@@ -227,7 +227,7 @@ def _figures(ok: pd.DataFrame, intervals: pd.DataFrame, say: Say) -> dict[tuple[
     for key, *values in medians.itertuples(name=None):
         pairs = zip(metrics.METRICS, values, strict=True)
         figures[key] = {metric.column: [value, metric.written(value)] for metric, value in pairs}
-    for *key, value in intervals[[*CELL, "throughput"]].itertuples(index=False, name=None):
+    for *key, value in speeds[[*CELL, "throughput"]].itertuples(index=False, name=None):
         figures[tuple(key)][metrics.THROUGHPUT.column] = [value, metrics.THROUGHPUT.written(value)]
     for name, own in ok[ok["compiler_cache"] != ""].groupby(CELL):
         figures[name][metrics.FIRST_STEP.column] = _first_step(own, say)

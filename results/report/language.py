@@ -5,13 +5,11 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from results.record import Say
 
 Language = Literal["en", "zh"]
-
-LANGUAGES: tuple[Language, ...] = get_args(Language)
 
 
 def texts(language: Language) -> Say:

@@ -23,7 +23,6 @@ CURVE_POINTS = 200
 def chart_tables(results: Results) -> dict[str, pd.DataFrame]:
     """All tables by name, but for those of ``ratio_tables``."""
     return {
-        "intervals": intervals(results),
         "costs": costs(results),
         "waits": waits(results),
         "steps": steps(results),
@@ -44,10 +43,10 @@ def ratio_tables(results: Results, baseline: tuple[str, str] = BASELINE) -> dict
     return {"ratios": found.drop(columns="by_round"), "rounds": rounds}
 
 
-def intervals(results: Results) -> pd.DataFrame:
-    """``throughput`` of each cell from ``low`` to ``high``."""
+def cell_throughputs(results: Results) -> pd.DataFrame:
+    """``throughput`` of each cell, in samples per second over all its rounds."""
     found = throughputs(results.runs, results.windows).rename(columns={"samples_per_second": "throughput"})
-    return _identified(found, results)[[*IDENTITY, "throughput", "low", "high"]]
+    return _identified(found, results)[[*IDENTITY, "throughput"]]
 
 
 def _identified(found: pd.DataFrame, results: Results) -> pd.DataFrame:
