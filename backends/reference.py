@@ -61,15 +61,19 @@ class Reference(Backend):
             raise Unavailable("the reference computes in float64: there is nothing to narrow")
         if job.replicas > 1:
             raise Unavailable("NumPy has no means to train replicas of a model")
-        self.training = Training(job.model, job.loss, job.optimizer, job.parameters)
+        self.training = Training(job.model, job.loss, job.optimizer, job.parameters, smoothing=job.label_smoothing)
 
     def put(self, features: NDArray[np.float32], labels: NDArray[Any]) -> Data:
         """Copy the arrays into memory: as float32, since only a batch at a time is needed as float64."""
         return Data(np.array(features), np.array(labels))
 
-    def train(self, data: Data, batches: NDArray[np.int64]) -> list[float]:
+    def train(self, data: Data, batches: NDArray[np.int64], rates: NDArray[np.float32] | None = None) -> list[float]:
         """Take one step per row of ``batches``, and return the losses."""
-        return [self.training.step(data.features[batch], data.labels[batch]) for batch in batches]
+        every_rate = [None] * len(batches) if rates is None else rates.tolist()
+        return [
+            self.training.step(data.features[batch], data.labels[batch], rate=rate)
+            for batch, rate in zip(batches, every_rate, strict=True)
+        ]
 
     def synchronize(self, handle: list[float]) -> NDArray[np.float32]:
         """Return the losses as float32 ``[steps]``; the work was done when ``train`` returned."""
@@ -82,6 +86,11 @@ class Reference(Backend):
     def parameters(self) -> Parameters:
         """Return the parameters, rounded to float32."""
         return {name: single(value) for name, value in self.training.parameters.items()}
+
+    def moments(self) -> tuple[Parameters, Parameters]:
+        """Return Adam's moments, rounded to float32."""
+        state = self.training.state
+        return tuple({name: single(kept[i]) for name, kept in state.items()} for i in (0, 1))  # type: ignore[return-value]
 
 
 @np.errstate(over="ignore")

@@ -12,19 +12,25 @@ from backends.contract import Loss
 from backends.float64.arrays import Array
 
 
-def cross_entropy(logits: Array, labels: NDArray[Any]) -> tuple[float, Array]:
+def cross_entropy(logits: Array, labels: NDArray[Any], smoothing: float = 0.0) -> tuple[float, Array]:
     """Return the mean over the batch of ``-log softmax(z)[label]`` for logits ``z`` ``[n, classes]``, and its gradient.
 
     ``-log softmax(z)[t] = log(sum_c exp z[c]) - z[t]``, hence ``dz = (softmax(z) - onehot(t)) / n`` (Goodfellow et
     al., section 6.2.2.3). Neither changes when the largest logit is taken from all, and then nothing overflows
-    (Blanchard, Higham & Higham, 2021, "Accurately computing the log-sum-exp and softmax functions").
+    (Blanchard, Higham & Higham, 2021, "Accurately computing the log-sum-exp and softmax functions"). With smoothing
+    ``s`` the target is ``(1 - s) onehot(t) + s / classes``, in the loss and in its gradient.
     """
     rows = np.arange(len(logits))
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     gradient = np.exp(log_softmax)
-    gradient[rows, labels] -= 1
-    return mean(-log_softmax[rows, labels]), gradient / len(logits)
+    terms = -log_softmax[rows, labels]
+    if smoothing:
+        s = logits.dtype.type(smoothing)
+        terms = (1 - s) * terms - s * log_softmax.mean(axis=1)
+        gradient -= s / logits.shape[1]
+    gradient[rows, labels] -= logits.dtype.type(1 - smoothing)
+    return mean(terms), gradient / len(logits)
 
 
 def mean_squared_error(outputs: Array, targets: NDArray[Any]) -> tuple[float, Array]:
@@ -43,7 +49,7 @@ def mean(terms: Array) -> float:
     return float(np.cumsum(terms)[-1] / terms.size)
 
 
-LOSSES: dict[Loss, Callable[[Array, NDArray[Any]], tuple[float, Array]]] = {
+LOSSES: dict[Loss, Callable[..., tuple[float, Array]]] = {
     "cross-entropy": cross_entropy,
     "mean-squared-error": mean_squared_error,
 }

@@ -52,6 +52,8 @@ class Worker:
         self.data: dict[str, list[Any]] = {}
         self.batches: NDArray[np.int64]
         self.last_batches: NDArray[np.int64]
+        self.rates: NDArray[np.float32] | None = None
+        self.last_rates: NDArray[np.float32]
         self.holding: contract.Parameters
 
     def import_(self, file: str) -> Reply:
@@ -77,10 +79,15 @@ class Worker:
         self.data[name] = [self.backend.put(*(array[i : i + chunk] for array in arrays)) for i in pieces]
         return {}, []
 
-    def order(self, batches: str, last_batches: str) -> Reply:
-        """Map the order of the batches: full ones [steps, batch size], and the short last one of each epoch."""
+    def order(self, batches: str, last_batches: str, rates: str = "", last_rates: str = "") -> Reply:
+        """Map the order of the batches: full ones [steps, batch size], and the short last one of each epoch.
+
+        With a schedule, each of them has its learning rate.
+        """
         self.batches = np.load(batches, mmap_mode="r", allow_pickle=False)
         self.last_batches = np.load(last_batches, mmap_mode="r", allow_pickle=False)
+        if rates:
+            self.rates, self.last_rates = (np.load(file, allow_pickle=False) for file in (rates, last_rates))
         return {}, []
 
     def train(self, start: int, steps: int, windows: Sequence[int] = (1,)) -> Iterator[Reply]:
@@ -89,11 +96,12 @@ class Worker:
         Replies when the first window begins, at the end of each, when all of its work is done, and with the losses.
         """
         rows = np.arange(start, start + steps * sum(windows)) % len(self.batches)
-        calls = iter(np.split(self.batches[rows], sum(windows)))
+        whole = [self.batches[rows]] if self.rates is None else [self.batches[rows], self.rates[rows]]
+        calls = zip(*(np.split(array, sum(windows)) for array in whole), strict=True)
         losses = []
         yield MORE
         for number in windows:
-            handles = [self.backend.train(self.data["train"][0], batches) for batches in islice(calls, number)]
+            handles = [self.backend.train(self.data["train"][0], *call) for call in islice(calls, number)]
             losses += [self._synchronized(handle) for handle in handles]
             yield MORE
         joined = np.concatenate(losses)
@@ -103,9 +111,11 @@ class Worker:
 
     def train_last(self, epoch: int) -> Iterator[Reply]:
         """Train the short last batch of an epoch, a window of one step, with replies as for others."""
-        batches = np.array(self.last_batches[epoch : epoch + 1])
+        call = [np.array(self.last_batches[epoch : epoch + 1])]
+        if self.rates is not None:
+            call.append(self.last_rates[epoch : epoch + 1])
         yield MORE
-        losses = self._synchronized(self.backend.train(self.data["train"][0], batches))
+        losses = self._synchronized(self.backend.train(self.data["train"][0], *call))
         yield MORE
         yield {}, [losses]
 
@@ -123,6 +133,11 @@ class Worker:
         if hold:
             self.holding = parameters
         return {"names": list(parameters)}, list(parameters.values())
+
+    def moments(self) -> Reply:
+        """Send Adam's moments: the first of every parameter, then the second."""
+        first, second = self.backend.moments()
+        return {"names": list(first)}, [*first.values(), *(second[name] for name in first)]
 
     def held(self) -> Reply:
         """Send once more what was held: if it has changed since, it shares memory with the model."""

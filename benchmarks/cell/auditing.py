@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from backends.contract import Adam, Parameters
 from benchmarks.cell.divergence import need_finite, need_finite_weights
 from benchmarks.cell.materials import Materials
 from benchmarks.cell.timing import TRIES, TimedWindows
-from benchmarks.spec.model import parameter_shapes
+from benchmarks.spec.shapes import parameter_shapes
 from benchmarks.worker.conversation import Conversation
 from results.proof.audit import Audit
 from results.proof.checks import SLOWEST_AUDIT
@@ -31,7 +32,8 @@ def audit(conversation: Conversation, materials: Materials, windows: TimedWindow
 def _audit_once(conversation: Conversation, materials: Materials, windows: TimedWindows) -> Audit:
     """Train one step, a few that are queued, and what a timed window trains."""
     order = np.load(materials.batches, mmap_mode="r", allow_pickle=False)
-    parameters, losses, start = {0: conversation.parameters()}, [], 0
+    steps_before = conversation.steps
+    parameters, losses, start = {0: _shown(conversation, materials)}, [], 0
     requests: list[tuple[WindowKind, int, int]] = [
         ("audit-step", 1, 1),
         ("audit-step", 1, QUEUED),
@@ -42,7 +44,14 @@ def _audit_once(conversation: Conversation, materials: Materials, windows: Timed
         need_finite(shown, "the training loss", WHEN)
         losses.append(shown)
         start += steps * calls
-        parameters[start] = conversation.parameters()
+        parameters[start] = _shown(conversation, materials)
         need_finite_weights(parameters[start], parameter_shapes(materials.experiment.model), WHEN)
-    batches = order[np.arange(start) % len(order)]
-    return Audit(list(batches), np.concatenate(losses), parameters, seconds)
+    rows = np.arange(start) % len(order)
+    rates = np.load(materials.rates)[rows] if materials.experiment.schedule else None
+    return Audit(list(order[rows]), np.concatenate(losses), parameters, seconds, rates, steps_before)
+
+
+def _shown(conversation: Conversation, materials: Materials) -> Parameters:
+    """The parameters, and Adam's moments."""
+    shown = conversation.parameters()
+    return {**shown, **conversation.moments()} if isinstance(materials.experiment.optimizer, Adam) else shown

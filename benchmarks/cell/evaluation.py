@@ -9,7 +9,7 @@ from benchmarks.cell.divergence import need_finite, need_finite_weights
 from benchmarks.cell.materials import Materials
 from benchmarks.cell.scoring import Score, confusion, is_better, score
 from benchmarks.data.cache import SPLITS, Split
-from benchmarks.spec.model import parameter_shapes
+from benchmarks.spec.shapes import parameter_shapes
 from benchmarks.worker.conversation import Conversation
 from benchmarks.worker.process import WorkerError
 from results.record import Epoch, Run

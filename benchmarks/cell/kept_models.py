@@ -24,7 +24,8 @@ from backends.contract import Parameters
 from benchmarks.cell.materials import hash_arrays
 from benchmarks.errors import InputError
 from benchmarks.spec.experiment import LARGEST_MODEL, Experiment
-from benchmarks.spec.model import ShapeError, build_model, parameter_shapes
+from benchmarks.spec.layers import build_model
+from benchmarks.spec.shapes import ShapeError, parameter_shapes
 from results.store import Store
 
 FORMAT = "1"

@@ -19,7 +19,8 @@ from benchmarks.data import PreparedData, Torchvision, prepare
 from benchmarks.errors import InputError
 from benchmarks.spec.experiment import Experiment
 from benchmarks.spec.flops import step_flops
-from benchmarks.spec.model import build_model, initial_parameters
+from benchmarks.spec.initial import initial_parameters
+from benchmarks.spec.layers import build_model
 from results.proof.judge import Case
 
 LARGEST_ORDER = 500_000_000  # sample indices of 8 bytes: 4 GB
@@ -57,6 +58,9 @@ class Materials:
     """What training starts from; None if the weights were drawn."""
     batches: Path
     last_batches: Path
+    rates: Path
+    """The learning rate of each row of ``batches``, float32; without a schedule nobody reads it, nor the next one."""
+    last_rates: Path
     batches_hash: str
     judged_features: Path
     judged_labels: Path
@@ -77,7 +81,7 @@ class Materials:
         return Case(
             model=self.model,
             loss=self.experiment.loss,
-            sgd=self.sgd,
+            optimizer=self.experiment.optimizer,
             initial=load_file(self.parameters),
             features=features,
             labels=labels,
@@ -86,7 +90,16 @@ class Materials:
             judged_features=np.load(self.judged_features, allow_pickle=False),
             judged_labels=np.load(self.judged_labels, allow_pickle=False),
             precision=precision,
+            label_smoothing=self.experiment.label_smoothing,
+            rates=self._rates() if self.experiment.schedule else None,
         )
+
+    def _rates(self) -> NDArray[np.float32]:
+        """The learning rates of all steps in the order of the training."""
+        full, last = np.load(self.rates), np.load(self.last_rates)
+        epochs = self.experiment.epochs
+        joined: NDArray[np.float32] = np.hstack([full.reshape(epochs, -1), last.reshape(epochs, -1)]).reshape(-1)
+        return joined
 
     def _order(self) -> Iterator[NDArray[np.int64]]:
         """The batches of all epochs in the order of the training."""
@@ -106,22 +119,19 @@ class Materials:
         """Floating point operations of the whole training, as if all batches were full."""
         return step_flops(self.model, self.experiment.batch_size) * self.total_steps
 
-    @property
-    def sgd(self) -> contract.SGD:
-        """The optimizer as the backends get it."""
-        return contract.SGD(**self.experiment.sgd.model_dump())
-
     def job(self, mode: str, precision: contract.Precision = "float32", stock: bool = False) -> contract.Job:
         """What a backend is asked to train, less the parameters, whose file it gets."""
         experiment = self.experiment
         return contract.Job(
             self.model,
             experiment.loss,
-            self.sgd,
+            experiment.optimizer,
             mode,
             input=experiment.input,
             precision=precision,
             replicas=experiment.replicas,
+            label_smoothing=experiment.label_smoothing,
+            scheduled=experiment.schedule is not None,
             stock=stock,
         )
 
@@ -146,7 +156,7 @@ def prepare_data(experiment: Experiment, folder: Path, interpreters: Interpreter
 
 def draw_parameters(experiment: Experiment) -> contract.Parameters:
     """Draw the initial weights from the experiment's seed."""
-    return initial_parameters(experiment.model, _generators(experiment)[0])
+    return initial_parameters(experiment.model, _generators(experiment)[0], experiment.initial)
 
 
 def _generators(experiment: Experiment) -> tuple[np.random.Generator, np.random.Generator]:
@@ -184,6 +194,9 @@ def draw(
     np.save(folder / "judged_labels.npy", labels[judged])
     np.save(folder / "batches.npy", order[:, : full_steps * batch_size].reshape(-1, batch_size))
     np.save(folder / "last_batches.npy", order[:, full_steps * batch_size :])
+    rates = _draw_rates(experiment, full_steps, last_batch > 0)
+    np.save(folder / "rates.npy", rates[:, :full_steps].reshape(-1))
+    np.save(folder / "last_rates.npy", rates[:, full_steps:].reshape(-1))
     return Materials(
         name=name,
         point=point,
@@ -195,13 +208,23 @@ def draw(
         start=start,
         batches=folder / "batches.npy",
         last_batches=folder / "last_batches.npy",
+        rates=folder / "rates.npy",
+        last_rates=folder / "last_rates.npy",
         batches_hash=hash_arrays({"order": order}),
         judged_features=folder / "judged_features.npy",
         judged_labels=folder / "judged_labels.npy",
-        parameter_count=sum(values.size for values in parameters.values()),
+        parameter_count=sum(values.size for name, values in parameters.items() if contract.is_learned(name)),
         full_steps=full_steps,
         last_batch=last_batch,
     )
+
+
+def _draw_rates(experiment: Experiment, full_steps: int, has_last: bool) -> NDArray[np.float32]:
+    """Return the learning rate of each step, float32 ``[epochs, steps of an epoch]``."""
+    per_epoch, epochs = full_steps + has_last, experiment.epochs
+    rate, schedule = experiment.optimizer.learning_rate, experiment.schedule
+    factors = schedule.factors(per_epoch * epochs, per_epoch) if schedule else np.ones(per_epoch * epochs)
+    return (rate * factors).astype(np.float32).reshape(epochs, per_epoch)
 
 
 def check(name: str, experiment: Experiment, samples: int, classes: Sequence[str], start: Start | None) -> None:
@@ -244,6 +267,11 @@ def check_size(name: str, experiment: Experiment, samples: int) -> None:
             f"{name}: replicas: {experiment.replicas:,} cannot share the last batch of an epoch, which has {last:,} of "
             f"the {samples:,} training samples; use at most {last:,}, or another batch_size"
         )
+    if last:
+        try:
+            experiment.check_batch(last, "batch_size: the last batch of an epoch")
+        except ValueError as error:
+            raise InputError(f"{name}: {error}") from None
     if samples * epochs > LARGEST_ORDER:
         raise InputError(
             f"{name}: epochs: {epochs:,} x {samples:,} samples are more than {LARGEST_ORDER:,} in all; use fewer"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from backends.contract import SGD, Job
+from backends.contract import Job
 from backends.hosting.environments import BackendFile, Interpreters
 from benchmarks.cell.kept_models import KeptModel
 from benchmarks.cell.materials import prepare_data
@@ -81,7 +81,7 @@ class Predictor:
     def _load(self, worker: WorkerProcess, parameters: Path) -> None:
         save_file(self.model.parameters, parameters)
         experiment = self.model.experiment
-        job = Job(experiment.model, experiment.loss, SGD(**experiment.sgd.model_dump()), self.mode)
+        job = Job(experiment.model, experiment.loss, experiment.optimizer, self.mode)
         load(partial(worker.ask, "load"), self.backend.candidates(self.device), job, parameters)
 
 

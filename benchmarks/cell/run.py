@@ -195,7 +195,10 @@ class CellRun:
             files = {"features": str(materials.data.features(split)), "labels": str(materials.data.labels(split))}
             if size:
                 ask("put", "put", name=split, chunk=size if split == "train" else PREDICTION_CHUNK, **files)
-        ask("put", "order", batches=str(materials.batches), last_batches=str(materials.last_batches))
+        order = {"batches": materials.batches, "last_batches": materials.last_batches}
+        if materials.experiment.schedule:
+            order |= {"rates": materials.rates, "last_rates": materials.last_rates}
+        ask("put", "order", **{name: str(path) for name, path in order.items()})
         judged = {"features": str(materials.judged_features), "labels": str(materials.judged_labels)}
         ask("ladder", "put", name="judged", chunk=PREDICTION_CHUNK, **judged)
         self._evaluation.after(Epoch(0))  # if a prediction is compiled, this one is
@@ -361,6 +364,8 @@ class CellRun:
             self._evidence["first_step"] = self._conversation.parameters()
         if self._steps_done == self._judgement.steps:
             self._evidence["trained_logits"] = self._judged_outputs()
+            if self._judgement.statistics:
+                self._evidence["statistics"] = self._conversation.parameters()
         self._weighted_loss += float(losses.sum(dtype=np.float64)) * batch_size
         self._progress(self)
 

@@ -23,7 +23,7 @@ from backends.contract import SGD, Job, Linear, Model
 from backends.hosting.environments import BackendFile
 from benchmarks.machine.processors import physical_cores
 from benchmarks.spec.flops import step_flops
-from benchmarks.spec.model import initial_parameters
+from benchmarks.spec.initial import initial_parameters
 from benchmarks.worker.host import Host, NoHost
 from benchmarks.worker.loading import load
 from benchmarks.worker.process import Launch, WorkerError, WorkerProcess

@@ -15,28 +15,16 @@ from pydantic import Field, ValidationError, model_validator
 from backends import contract
 from benchmarks.errors import InputError
 from benchmarks.spec.data import DATA_NAMES, DataSpec
-from benchmarks.spec.model import LayerSpec, ShapeError, build_model, parameter_shapes
-from benchmarks.spec.strict import Strict
+from benchmarks.spec.initial import InitialSpec
+from benchmarks.spec.layers import LayerSpec, build_model
+from benchmarks.spec.optimizers import AdamSpec, AdamWSpec, SGDSpec
+from benchmarks.spec.schedule import SCHEDULES, ScheduleSpec
+from benchmarks.spec.shapes import ShapeError, numbers_per_channel, parameter_shapes
+from benchmarks.spec.strict import Strict, added
 
 FOLDER = Path(__file__).parents[1] / "experiments"
+OPTIMIZERS = ("sgd", "adam", "adamw")
 LARGEST_MODEL = 250_000_000  # parameters: 1 GB of float32, several times that in training
-
-
-class SGDSpec(Strict):
-    """Stochastic gradient descent, with the meaning that torch.optim.SGD gives to each option."""
-
-    learning_rate: Annotated[float, Field(gt=0, le=1e6)] = Field(description="Step size.")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.0, description="Share of the velocity kept.")
-    nesterov: bool = Field(default=False, description="Look ahead along the velocity; needs momentum.")
-    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = Field(
-        default=0.0, description="L2 penalty added to the gradient of every parameter."
-    )
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> SGDSpec:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs a momentum greater than 0")
-        return self
 
 
 class Experiment(Strict):
@@ -48,7 +36,14 @@ class Experiment(Strict):
         description="The model: a chain of layers from the input to the logits (or the regression's outputs)."
     )
     loss: contract.Loss = Field(description="The training loss, a mean over the batch.")
-    sgd: SGDSpec = Field(description="The optimizer.")
+    sgd: SGDSpec | None = added(None, "The optimizer, if it is stochastic gradient descent.")
+    adam: AdamSpec | None = added(None, "The optimizer, if it is Adam.")
+    adamw: AdamWSpec | None = added(None, "The optimizer, if it is AdamW.")
+    schedule: ScheduleSpec | None = added(None, "How the learning rate changes; without it, it does not.")
+    initial: InitialSpec = added(InitialSpec(), "How the initial weights are drawn.")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = added(
+        0.0, "Share of the target of a cross-entropy that is spread over all classes alike."
+    )
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(description="Samples per step.")
     epochs: Annotated[int, Field(ge=1, le=10_000)] = Field(description="Passes over the training set.")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
@@ -67,6 +62,21 @@ class Experiment(Strict):
     default: bool = Field(default=True, description="Whether a bench without names runs this experiment.")
 
     @model_validator(mode="after")
+    def _one_optimizer(self) -> Experiment:
+        named = [f"[{name}]" for name in OPTIMIZERS if getattr(self, name)]
+        if len(named) != 1:
+            found = f"there are {' and '.join(named)}" if named else "there is none"
+            raise ValueError(f"one optimizer is needed: [sgd], [adam] or [adamw], but {found}")
+        if self.schedule and self.schedule.warm_up >= self.epochs:
+            raise ValueError(
+                f"schedule.warm_up: {self.schedule.warm_up:g} epochs of warm-up are all of the training, which has "
+                f"{self.epochs:,}; use fewer"
+            )
+        if self.label_smoothing and self.loss != "cross-entropy":
+            raise ValueError(f"label_smoothing: only a cross-entropy has it, not {self.loss!r}")
+        return self
+
+    @model_validator(mode="after")
     def _parts_fit(self) -> Experiment:
         if self.data.is_regression != (self.loss == "mean-squared-error"):
             needed = "mean-squared-error" if self.data.is_regression else "cross-entropy"
@@ -80,6 +90,7 @@ class Experiment(Strict):
             raise ValueError(f"layers: the model has {size:,} parameters; at most {LARGEST_MODEL:,} are accepted")
         if size == 0:
             raise ValueError("layers: nothing to train; add a linear or conv2d layer")
+        self.check_batch(self.batch_size, "batch_size")
         if self.data.outputs is not None:
             self.check_outputs(self.data.outputs)
         return self
@@ -88,6 +99,25 @@ class Experiment(Strict):
     def model(self) -> contract.Model:
         """The model with all shapes inferred; raises ShapeError if a layer does not fit."""
         return build_model(self.layers, self.data.sample_shape)[0]
+
+    @property
+    def optimizer(self) -> contract.Optimizer:
+        """The optimizer as the backends get it."""
+        spec = self.sgd or self.adam or self.adamw
+        assert spec  # as was validated
+        return spec.build()
+
+    def check_batch(self, samples: int, what: str) -> None:
+        """Raise ValueError if batch normalization cannot take the spread of a batch of so many samples.
+
+        That is of a single number for a channel.
+        """
+        numbers = numbers_per_channel(self.model.layers, self.data.sample_shape)
+        if numbers and numbers * samples < 2:
+            raise ValueError(
+                f"{what}: batch_norm needs at least 2 numbers for each channel, and a batch of {samples} has "
+                f"{numbers * samples}"
+            )
 
     def check_outputs(self, needed: int) -> None:
         """Raise ShapeError unless the last layer gives one value per class (or per regression target)."""
@@ -193,7 +223,7 @@ def _first_line(error: ValidationError) -> str:
     errors = error.errors(include_url=False)
     first = errors[0]
     # In a union, pydantic puts the tag of the chosen member into the path: "layers", 1, "linear", "outputs".
-    tags = {*contract.LAYERS, *DATA_NAMES}
+    tags = {*contract.LAYERS, *DATA_NAMES, *SCHEDULES}
     path = ""
     for part in first["loc"]:
         if part not in tags:

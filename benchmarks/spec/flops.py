@@ -11,9 +11,10 @@ It is a count of what the model needs, whatever a framework really executes, so 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from backends import contract
-from benchmarks.spec.model import leaving
+from benchmarks.spec.shapes import Shape, leaving
 
 
 def step_flops(model: contract.Model, batch_size: int) -> int:
@@ -23,20 +24,41 @@ def step_flops(model: contract.Model, batch_size: int) -> int:
     its input as many again. The first layer with parameters does without the latter, wherever in the model it
     stands: before it there is nothing that a gradient could change.
     """
-    forward = [count for count in _forward_flops(model) if count]
-    return batch_size * (3 * sum(forward) - forward[0])
+    forward = _forward_flops(model.layers, model.input_shape)
+    return batch_size * (3 * sum(forward) - sum(_without_input_gradient(model.layers, model.input_shape)))
 
 
-def _forward_flops(model: contract.Model) -> list[int]:
+def _forward_flops(layers: Sequence[contract.Layer], shape: Shape) -> list[int]:
     """Return the operations of each layer's forward pass on one sample; zeros around an image count as pixels."""
-    counts, shape = [], model.input_shape
-    for layer in model.layers:
-        shape = leaving(layer, shape)
+    counts = []
+    for layer in layers:
+        before, shape = shape, leaving(layer, shape)
         match layer:
             case contract.Linear(inputs, outputs):
                 counts.append(2 * inputs * outputs)
-            case contract.Conv2d(inputs, _, kernel):
-                counts.append(2 * inputs * kernel * kernel * math.prod(shape))
+            case contract.Conv2d(inputs, _, kernel, groups=groups):
+                counts.append(2 * inputs // groups * math.prod(kernel) * math.prod(shape))
+            case contract.Residual():
+                inside = (_forward_flops(part, before) for part in (layer.layers, layer.shortcut))
+                counts.append(sum(map(sum, inside)))
             case _:
                 counts.append(0)
     return counts
+
+
+def _without_input_gradient(layers: Sequence[contract.Layer], shape: Shape) -> list[int]:
+    """Return the forward operations of the first layers with parameters: those that nothing to be learned is before.
+
+    There is one, unless the model begins with a residual block, each of whose branches has one. An empty list says that
+    these layers have no parameters.
+    """
+    for layer in layers:
+        if isinstance(layer, contract.Residual):
+            if found := [
+                count for part in (layer.layers, layer.shortcut) for count in _without_input_gradient(part, shape)
+            ]:
+                return found
+        elif isinstance(layer, contract.Linear | contract.Conv2d | contract.BatchNorm):
+            return _forward_flops([layer], shape)
+        shape = leaving(layer, shape)
+    return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
@@ -24,3 +24,8 @@ class Strict(BaseModel):
                     remedy = f"did you mean {close[0]!r}?" if close else f"the keys are {', '.join(cls.model_fields)}"
                     raise ValueError(f"unknown key {key!r}; {remedy}")
         return values
+
+
+def added(default: Any, description: str) -> Any:
+    """A key that experiments had to do without once: with its default it is left out of their hash, and of dumps."""
+    return Field(default=default, description=description, exclude_if=lambda value: value == default)

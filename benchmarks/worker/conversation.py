@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from backends.contract import Parameters
 from benchmarks.worker.phases import PhaseClock
 from benchmarks.worker.process import Answer, WorkerError, WorkerProcess
+from results.proof.audit import MOMENTS, moment
 from results.record import Phase, Run, Window, WindowKind
 
 
@@ -34,6 +35,11 @@ class Conversation:
         self._record = record
         self._batch_size = batch_size
         self._session_start = session_start
+
+    @property
+    def steps(self) -> int:
+        """Steps that the worker has taken so far."""
+        return sum(window.steps for window in self._record.window_rows)
 
     def hello(self) -> None:
         """Wait until the worker's interpreter is up."""
@@ -83,6 +89,12 @@ class Conversation:
         """The worker's present parameters."""
         answer = self.ask(phase, "parameters")
         return dict(zip(answer.values["names"], answer.arrays, strict=True))
+
+    def moments(self) -> Parameters:
+        """The worker's present moments of Adam, by the names of ``audit.moment``."""
+        answer = self.ask("ladder", "moments")
+        names = [moment(name, which) for which in MOMENTS for name in answer.values["names"]]
+        return dict(zip(names, answer.arrays, strict=True))
 
     def resume(self) -> None:
         """Let the worker run."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from backends import contract
 from backends.contract import SMALLEST_NORMAL
-from backends.float64.training import Training
+from backends.float64.training import Training, Watch
 
 MULTIPLE = 5.0
 """How many times the largest distance among the copies a contestant may be off."""
@@ -69,8 +69,8 @@ class Judgement:
     """What every honest float32 backend reproduces, for the first ``steps`` steps of an experiment.
 
     ``logits`` and ``trained_logits`` are ``[n, outputs]`` of the judged samples before the first and after the last
-    judged step, ``losses`` is ``[steps]``, ``first_step`` holds the parameters after one step. ``decisions`` is None
-    in a regression. ``seconds`` is what it all took.
+    judged step, ``losses`` is ``[steps]``, ``first_step`` holds the parameters after one step, ``statistics`` the running
+    statistics after the last judged one. ``decisions`` is None in a regression. ``seconds`` is what it all took.
     """
 
     steps: int
@@ -78,6 +78,7 @@ class Judgement:
     logits: Expectation
     first_step: dict[str, Expectation]
     losses: Expectation
+    statistics: dict[str, Expectation]
     trained_logits: Expectation
     decisions: Decisions | None
     seconds: float
@@ -89,7 +90,7 @@ class Case:
 
     model: contract.Model
     loss: contract.Loss
-    sgd: contract.SGD
+    optimizer: contract.Optimizer
     initial: contract.Parameters
     features: NDArray[np.float32]
     labels: NDArray[Any]
@@ -98,6 +99,23 @@ class Case:
     judged_features: NDArray[np.float32]
     judged_labels: NDArray[Any]
     precision: contract.Precision
+    label_smoothing: float = 0.0
+    rates: NDArray[np.float32] | None = None
+    """The learning rate of each step, float32 ``[steps]``; None if it is always that of the optimizer."""
+
+    def training(
+        self,
+        parameters: Mapping[str, NDArray[Any]],
+        dtype: type[np.float64] | type[np.float32] = np.float64,
+        rounding: float = 0.0,
+    ) -> Training:
+        """The reference, or a float32 copy of it, with these parameters."""
+        return Training(self.model, self.loss, self.optimizer, parameters, dtype, rounding, self.label_smoothing)
+
+    def step(self, run: Training, index: int, *watch: Watch) -> float:
+        """Have a run take the step of this index, and return its loss."""
+        batch, rate = self.batches[index], None if self.rates is None else float(self.rates[index])
+        return run.step(self.features[batch], self.labels[batch], *watch, rate=rate)
 
     def flushed(self, steps: NDArray[Any] | int) -> Any:
         """How far a number may be off after so many steps because subnormal ones were made 0.
@@ -105,9 +123,15 @@ class Case:
         Many processors, libraries and compilers do so, others do not; both are float32. A result that is flushed is off
         by less than the smallest normal number; to a number 2**23 times as large that is one rounding. But a weight of
         that size has it in every step anew, so that it may be stuck where another one decays: once in the weight, and
-        ``learning_rate`` times in what it is moved by, where it lives on for 1 / (1 - momentum) steps.
+        ``learning_rate`` times in what it is moved by, where it lives on for 1 / (1 - momentum) steps. Adam divides that
+        by epsilon at least.
         """
-        return SMALLEST_NORMAL * (1 + steps * (1 + self.sgd.learning_rate / (1 - self.sgd.momentum)))
+        optimizer = self.optimizer
+        if isinstance(optimizer, contract.Adam):
+            lives_on = 1 / (1 - optimizer.beta1) / optimizer.epsilon
+        else:
+            lives_on = 1 / (1 - optimizer.momentum)
+        return SMALLEST_NORMAL * (1 + steps * (1 + optimizer.learning_rate * lives_on))
 
     @property
     def copies(self) -> tuple[float, ...]:
@@ -121,10 +145,10 @@ def judge(case: Case, budget: float) -> Judgement:
     These are of the processor time of this process, which is the same on a busy machine; BLAS's threads are in it.
     """
     begin, own_begin = time.perf_counter(), time.process_time()
-    runs = [Training(case.model, case.loss, case.sgd, case.initial)]
+    runs = [case.training(case.initial)]
     generator = np.random.default_rng(0)
     for rounding in case.copies:
-        runs.append(Training(case.model, case.loss, case.sgd, moved(case.initial, generator), np.float32, rounding))
+        runs.append(case.training(moved(case.initial, generator), np.float32, rounding))
     # One thread for each run, rather than several for each matrix product, is the faster way to share the cores.
     with threadpool_limits(1), ThreadPoolExecutor(len(runs)) as pool:
         logits = list(pool.map(lambda run: run.logits(case.judged_features), runs))
@@ -151,6 +175,11 @@ def judge(case: Case, budget: float) -> Judgement:
             name: expect([parameters[name] for parameters in first_step], case.flushed(1)) for name in case.initial
         },
         losses=expect_curve(np.array(losses).T, case.flushed(np.arange(steps))),
+        statistics={
+            name: expect([run.parameters[name] for run in runs], case.flushed(steps))
+            for name in case.initial
+            if not contract.is_learned(name)
+        },
         trained_logits=trained_logits,
         decisions=decisions,
         seconds=time.perf_counter() - begin,
@@ -158,7 +187,7 @@ def judge(case: Case, budget: float) -> Judgement:
 
 
 def _train(case: Case, run: Training, steps: range) -> list[float]:
-    return [run.step(case.features[batch], case.labels[batch]) for batch in case.batches[steps.start : steps.stop]]
+    return [case.step(run, index) for index in steps]
 
 
 def moved(parameters: contract.Parameters, generator: np.random.Generator) -> contract.Parameters:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ class Evidence:
 
     ``initial`` are the parameters right after ``load``, ``first_step`` those after one step; ``logits`` and
     ``trained_logits`` are the outputs for the judged samples before the first and after the last judged step;
-    ``losses`` are those of all steps of the training.
+    ``losses`` are those of all steps of the training; ``statistics`` are the running statistics after the last judged
+    step, and possibly more.
     """
 
     initial: contract.Parameters
@@ -26,6 +28,7 @@ class Evidence:
     first_step: contract.Parameters
     losses: NDArray[np.float32]
     trained_logits: NDArray[np.float32]
+    statistics: contract.Parameters = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Rung:
 def walk(evidence: Evidence, judgement: Judgement) -> list[Rung]:
     """Climb rung by rung; the list ends with the first rung that does not hold."""
     rungs: list[Rung] = []
-    for climb in (_weights, _logits, _first_loss, _first_step, _loss_curve, _trained_logits, _accuracy):
+    statistics = (_statistics,) if judgement.statistics else ()
+    for climb in (_weights, _logits, _first_loss, _first_step, _loss_curve, *statistics, _trained_logits, _accuracy):
         rungs.append(climb(evidence, judgement))
         if not rungs[-1].holds:
             break
@@ -97,14 +101,22 @@ def _first_loss(evidence: Evidence, judgement: Judgement) -> Rung:
 
 
 def _first_step(evidence: Evidence, judgement: Judgement) -> Rung:
+    return _compare_named("weights after one step", evidence.first_step, judgement.first_step)
+
+
+def _statistics(evidence: Evidence, judgement: Judgement) -> Rung:
+    return _compare_named("running statistics", evidence.statistics, judgement.statistics)
+
+
+def _compare_named(name: str, found: contract.Parameters, expectations: Mapping[str, Expectation]) -> Rung:
     """Each tensor has a tolerance of its own; the one that is furthest off, in units of it, gives the figure."""
     rungs = []
-    for parameter, expected in judgement.first_step.items():
-        values = evidence.first_step.get(parameter)
+    for parameter, expected in expectations.items():
+        values = found.get(parameter)
         if values is None or values.shape != expected.values.shape:
-            return Rung("weights after one step", np.inf, 0, f"{layer_of(parameter)} is missing or has another shape")
-        rung = _compare("weights after one step", values, expected, "")
-        rungs.append(Rung(rung.name, rung.figure, rung.tolerance, f"first left at {layer_of(parameter)}"))
+            return Rung(name, np.inf, 0, f"{layer_of(parameter)} is missing or has another shape")
+        rung = _compare(name, values, expected, "")
+        rungs.append(Rung(name, rung.figure, rung.tolerance, f"first left at {layer_of(parameter)}"))
     return _first_to_leave(rungs)
 
 
@@ -149,6 +161,14 @@ def _compare(name: str, values: NDArray[np.float32], expected: Expectation, unit
 
 
 def layer_of(parameter: str) -> str:
-    """Turn "2.weight" into words."""
-    index, kind = parameter.split(".")
-    return f"the {kind} of layers[{index}]"
+    """Turn "2.weight" into words, "3.layers.1.running_var" into "the running var of layers[3].layers[1]"."""
+    *path, kind = parameter.split(".")
+    if kind.endswith("_moment"):
+        return f"the {kind.replace('_', ' ')} of {layer_of('.'.join(path))}"
+    return f"the {kind.replace('_', ' ')} of {place_of('.'.join(path))}"
+
+
+def place_of(layer: str) -> str:
+    """Turn "2" into "layers[2]", and "3.layers.1" into "layers[3].layers[1]"."""
+    words = ["layers", *layer.split(".")]
+    return ".".join(f"{word}[{index}]" for word, index in zip(words[::2], words[1::2], strict=True))

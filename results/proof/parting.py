@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.contract import MaxPool2d, ReLU
-from backends.float64.layers import places
+from backends.contract import LeakyReLU, MaxPool2d, ReLU, named_layers
+from backends.float64.windows import places
 from backends.float64.training import Training, Watch
 from results.proof.judge import ROUNDING, Case
+from results.proof.ladder import place_of
 from results.record import Say
 
 JUMP = 4.0
@@ -47,7 +48,8 @@ class Decision:
 
     step: int
     """Counted from 1."""
-    layer: int
+    layer: str
+    """Its name: "3", or "3.layers.1" in a residual block."""
     kind: str
     sample: int
     """Its number in the training set."""
@@ -60,7 +62,7 @@ class Decision:
     change: float
     """... by so much."""
 
-    def turn(self, layer: int, x: Array) -> Array:
+    def turn(self, layer: str, x: Array) -> Array:
         """Change the input of the layer; give others theirs as it is."""
         if layer != self.layer:
             return x
@@ -100,8 +102,9 @@ def sentence(document: Mapping[str, Any], say: Say = str) -> str:
         return begin + say("; no ReLU or max pool that is close to a tie explains it")
     decision = {**document["decision"], "margin": f"{document['decision']['margin']:.2g}"}
     decision["place"] = ", ".join(map(str, decision["place"]))
+    decision["layer"] = place_of(str(decision["layer"]))
     return begin + say(
-        ": in step {step} the {kind} layers[{layer}] was within {margin} roundings of a tie, for sample {sample} at "
+        ": in step {step} the {kind} {layer} was within {margin} roundings of a tie, for sample {sample} at "
         "{place}, and took the other side"
     ).format(**decision)
 
@@ -119,7 +122,7 @@ class Partings:
 
     def __init__(self, case: Case) -> None:
         """Train nothing yet."""
-        self._case = case
+        self._case, self._layers = case, dict(named_layers(case.model.layers))
         self._tried: dict[int, list[tuple[Decision, float]]] = {}
 
     def explain(self, losses: NDArray[np.float32], reference: Array) -> Parting | None:
@@ -140,34 +143,33 @@ class Partings:
         return self._tried[step]
 
     def _try(self, step: int) -> Iterator[tuple[Decision, float]]:
-        run = Training(self._case.model, self._case.loss, self._case.sgd, self._case.initial)
+        run = self._case.training(self._case.initial)
         first = max(0, step - LOOK_BACK)
         for index in range(first):
             self._step(run, index)
         for index in range(first, step):
-            before = run.parameters.copy(), run.velocities.copy()
+            before = run.parameters.copy(), run.state.copy()
             found: list[Decision] = []
             self._step(run, index, partial(self._look, found, index))
-            after = run.parameters, run.velocities
+            after = run.parameters, run.state
             for decision in sorted(found, key=lambda one: one.margin)[:CLOSEST]:
-                run.parameters, run.velocities = before[0].copy(), before[1].copy()
+                run.parameters, run.state = before[0].copy(), before[1].copy()
                 self._step(run, index, decision.turn)
                 yield decision, [self._step(run, later) for later in range(index + 1, step + 1)][-1]
-            run.parameters, run.velocities = after
+            run.parameters, run.state = after
 
     def _step(self, run: Training, index: int, watch: Watch | None = None) -> float:
-        batch = self._case.batches[index]
-        return run.step(self._case.features[batch], self._case.labels[batch], *([watch] if watch else []))
+        return self._case.step(run, index, *([watch] if watch else []))
 
-    def _look(self, found: list[Decision], index: int, layer: int, x: Array) -> Array:
+    def _look(self, found: list[Decision], index: int, layer: str, x: Array) -> Array:
         """Keep the decisions of a layer that are closest to a tie."""
-        kind = self._case.model.layers[layer]
+        kind = self._layers[layer]
         rounding = ROUNDING * float(np.abs(x).max())
-        if isinstance(kind, ReLU | MaxPool2d) and rounding:
-            closest = _of_relu(x) if isinstance(kind, ReLU) else _of_max_pool(kind, x)
+        if isinstance(kind, ReLU | LeakyReLU | MaxPool2d) and rounding:
+            closest = _of_max_pool(kind, x) if isinstance(kind, MaxPool2d) else _of_relu(x)
             for place, gap, element, change in closest:
                 sample = int(self._case.batches[index][place[0]])
-                name = "ReLU" if isinstance(kind, ReLU) else "max pool"
+                name = "max pool" if isinstance(kind, MaxPool2d) else "ReLU"
                 found.append(Decision(index + 1, layer, name, sample, place[1:], gap / rounding, element, change))
         return x
 
@@ -183,16 +185,18 @@ def _of_relu(x: Array) -> Iterator[tuple[Place, float, Place, float]]:
 
 def _of_max_pool(layer: MaxPool2d, x: Array) -> Iterator[tuple[Place, float, Place, float]]:
     """The same of the windows whose two largest are closest, but not equal."""
-    windows = np.stack(places(x, layer.kernel, layer.stride))
+    top, left = layer.padding
+    padded = np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)), constant_values=-np.inf)
+    windows = np.stack(places(padded, layer.kernel, layer.stride))
     if len(windows) == 1:
         return
     order = np.argsort(windows, axis=0)[-2:]
     second, first = np.take_along_axis(windows, order, axis=0)
     gaps = first - second
     for place in _smallest(np.where(gaps == 0, np.inf, gaps)):
-        row, column = divmod(int(order[0][place]), layer.kernel)
+        row, column = divmod(int(order[0][place]), layer.kernel[1])
         n, channel, p, q = place
-        element = (n, channel, p * layer.stride + row, q * layer.stride + column)
+        element = (n, channel, p * layer.stride[0] + row - top, q * layer.stride[1] + column - left)
         yield place, float(gaps[place]), element, 2 * float(gaps[place])
 
 

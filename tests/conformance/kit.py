@@ -165,7 +165,7 @@ class Kit:
             files = write_odd(layer, self._folder / f"odd-{layer}")
             case = files.case
             with np.errstate(invalid="ignore"):
-                outputs = Training(case.model, case.loss, case.sgd, case.initial).logits(case.judged_features)
+                outputs = Training(case.model, case.loss, case.optimizer, case.initial).logits(case.judged_features)
             found[layer] = files, Odd(outputs, None)
         return found
 

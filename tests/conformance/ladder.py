@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from backends.contract import Adam
 from benchmarks.worker.process import WorkerError
 from tests.conformance.findings import Evidence, Finding, Rung
 from tests.conformance.recording import NotReached
@@ -13,7 +14,16 @@ from tests.conformance.rungs.before_training import describe, gpu, layouts, load
 from tests.conformance.rungs.numbers import odd_values
 from tests.conformance.rungs.processes import cuts, determinism, loader
 from tests.conformance.rungs.timing import idle, synchronize, threads
-from tests.conformance.rungs.training import copies, loss, one_step, short_batch, ties, training
+from tests.conformance.rungs.training import (
+    copies,
+    loss,
+    moments,
+    one_step,
+    short_batch,
+    statistics,
+    ties,
+    training,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,8 @@ def ladder(evidence: Evidence) -> list[Step]:
     needs: dict[str, list[str]] = {}
     for name, kind in kinds.items():
         needs.setdefault(kind, []).append(f"outputs {name}")
+    normalized = any(judgement.statistics for judgement in evidence.judgements.values())
+    adam = any(isinstance(example.example.optimizer, Adam) for example in files.values())
     first, last = next(iter(files)), next(reversed(files))
     return [
         Step("start", start),
@@ -47,6 +59,8 @@ def ladder(evidence: Evidence) -> list[Step]:
         ),
         Step("copies", copies, [f"one step {first}"]),
         *(Step(f"training {name}", partial(training, name), [f"one step {name}"]) for name in files),
+        *([Step("running statistics", statistics)] if normalized else []),
+        *([Step("moments", moments)] if adam else []),
         Step("short last batch", short_batch, [f"training {name}" for name in files]),
         Step("determinism", determinism, [f"training {repeated}"]),
         Step("cuts", cuts, [f"training {cut}"]),

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.contract import Input, Job, Parameters, job_to_json
+from backends.contract import Adam, Input, Job, Parameters, job_to_json
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.process import Answer, Launch, WorkerError, WorkerProcess
+from results.proof.audit import MOMENTS, moment
 from results.record import Status
 from tests.conformance.cases import TEST_CHUNK, Example, Files
 from tests.conformance.hosting import Crew, SharedHost
@@ -89,7 +90,7 @@ class Recording:
     arrays: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """"outputs" and "outputs again" before training, "losses" of every step, "trained outputs" after it."""
     parameters: dict[str, Parameters] = field(default_factory=dict)
-    """"loaded", "after predict", "held" (the same arrays once more, a step later), "one step" and "trained"."""
+    """"loaded", "after predict", "held" (the same arrays once more, a step later), "one step", "trained" and "moments"."""
     busy_share: float = 0.0
     """Processor time per second while nothing is asked for, after training: 1.0 is one busy core."""
     seconds: float = 0.0
@@ -150,7 +151,17 @@ def load(
 ) -> Answer:
     """Ask for ``load``."""
     example = files.example
-    job = Job(example.model, example.loss, example.sgd, target.mode, device=device, input=input, stock=stock)
+    job = Job(
+        example.model,
+        example.loss,
+        example.optimizer,
+        target.mode,
+        device=device,
+        input=input,
+        stock=stock,
+        label_smoothing=example.label_smoothing,
+        scheduled=example.scheduled,
+    )
     return process.ask("load", job=job_to_json(job), parameters=str(files.folder / "parameters.safetensors"))
 
 
@@ -246,6 +257,12 @@ def _train(
     recording.doing = "predict after training"
     _keep_outputs(process, files, recording, "trained outputs")
     _keep_parameters(process, recording, "trained")
+    if isinstance(recording.example.optimizer, Adam):
+        recording.doing = "moments"
+        answer = process.ask("moments")
+        names = [moment(name, which) for which in MOMENTS for name in answer.values["names"]]
+        recording.parameters["moments"] = dict(zip(names, answer.arrays, strict=True))
+        recording.reach("moments")
 
 
 def put(process: WorkerProcess, files: Files, split: str, chunk: int) -> None:
@@ -256,7 +273,8 @@ def put(process: WorkerProcess, files: Files, split: str, chunk: int) -> None:
 
 def order(process: WorkerProcess, files: Files) -> None:
     """Ask for ``order``."""
-    process.ask("order", **{name: str(files.folder / f"{name}.npy") for name in ("batches", "last_batches")})
+    names = ("batches", "last_batches", *(("rates", "last_rates") if files.example.scheduled else ()))
+    process.ask("order", **{name: str(files.folder / f"{name}.npy") for name in names})
 
 
 def _keep_parameters(process: WorkerProcess, recording: Recording, name: str, hold: bool = False) -> None:

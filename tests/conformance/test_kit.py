@@ -166,7 +166,7 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         (
             """
             def train(self, data, batches):
-                self.training.velocities.clear()
+                self.training.state.clear()
                 return super().train(data, batches)
             """,
             "training rows",
@@ -364,7 +364,7 @@ def test_early_rungs_are_told_while_others_work(small_kit: Kit, write_backend: C
     told: list[tuple[str, float]] = []
     body = """
     def train(self, data, batches):
-        time.sleep(0 if self.training.velocities else 0.5)  # in the first call
+        time.sleep(0 if self.training.state else 0.5)  # in the first call
         return super().train(data, batches)
     """
     path = write_backend("slow", body)
@@ -456,7 +456,7 @@ def test_a_difference_between_two_processes_is_reported_and_allowed_within_round
             self.shift = 1e-8 * (loads.tell() % 7 + 1)
 
     def parameters(self):
-        trained = bool(self.training.velocities)
+        trained = bool(self.training.state)
         return {k: v + np.float32(self.shift * trained) for k, v in super().parameters().items()}
     """
     report = check(write_backend("random", body))

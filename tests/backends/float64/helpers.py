@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.contract import (
+    GELU,
     SGD,
+    STATISTICS,
     AvgPool2d,
+    BatchNorm,
     Conv2d,
     Flatten,
+    GlobalAvgPool2d,
     Layer,
     Linear,
     Loss,
@@ -20,7 +24,11 @@ from backends.contract import (
     Model,
     Parameters,
     ReLU,
+    Residual,
+    Sigmoid,
+    SiLU,
     Tanh,
+    named_layers,
 )
 from backends.float64.arrays import Array
 
@@ -28,10 +36,10 @@ PLAIN = SGD(learning_rate=0.1, momentum=0.0, nesterov=False, weight_decay=0.0)
 SMOOTH = Model(
     (2, 9, 8),
     (
-        Conv2d(2, 3, 3, 2, 1),
+        Conv2d(2, 3, (3, 3), (2, 2), (1, 1)),
         Tanh(),
-        Conv2d(3, 2, 2, 1, 1),
-        AvgPool2d(3, 2),
+        Conv2d(3, 2, (2, 2), (1, 1), (1, 1)),
+        AvgPool2d((3, 3), (2, 2)),
         Flatten(),
         Linear(8, 4),
         Tanh(),
@@ -40,7 +48,25 @@ SMOOTH = Model(
 )
 KINKED = Model(
     (2, 8, 9),
-    (Conv2d(2, 3, 3, 1, 2), ReLU(), MaxPool2d(3, 2), Conv2d(3, 2, 2, 1, 0), ReLU(), Flatten(), Linear(24, 3)),
+    (Conv2d(2, 3, (3, 3), (1, 1), (2, 2)), ReLU(), MaxPool2d((3, 3), (2, 2)), Conv2d(3, 2, (2, 2), (1, 1), (0, 0)), ReLU(), Flatten(), Linear(24, 3)),
+)
+RESIDUAL = Model(
+    (2, 6, 5),
+    (
+        Conv2d(2, 4, (3, 3), (1, 1), (1, 1), bias=False),
+        BatchNorm(4, 0.1, 1e-2),
+        Residual(
+            (
+                Conv2d(4, 6, (3, 3), (2, 2), (1, 1), groups=2),
+                SiLU(),
+                Residual((BatchNorm(6, 0.3, 1e-2), Sigmoid())),
+            ),
+            (Conv2d(4, 6, (1, 1), (2, 2), (0, 0)),),
+        ),
+        GELU(tanh=False),
+        GlobalAvgPool2d(),
+        Linear(6, 3),
+    ),
 )
 FLAT = Model((2, 3, 2), (Flatten(), Linear(12, 5), ReLU(), Linear(5, 3)))
 
@@ -73,21 +99,24 @@ def assert_close(actual: NDArray[np.floating], expected: NDArray[np.floating], t
 def shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
     """The shapes of a layer's parameters."""
     match layer:
-        case Linear(inputs, outputs):
-            return {"weight": (outputs, inputs), "bias": (outputs,)}
-        case Conv2d(inputs, outputs, kernel):
-            return {"weight": (outputs, inputs, kernel, kernel), "bias": (outputs,)}
+        case Linear(inputs, outputs, bias):
+            return {"weight": (outputs, inputs), **({"bias": (outputs,)} if bias else {})}
+        case Conv2d(inputs, outputs, kernel, groups=groups, bias=bias):
+            return {"weight": (outputs, inputs // groups, *kernel), **({"bias": (outputs,)} if bias else {})}
+        case BatchNorm(channels):
+            return dict.fromkeys(("weight", "bias", *STATISTICS), (channels,))
         case _:
             return {}
 
 
 def draw_parameters(model: Model, seed: int = 0) -> Parameters:
     generator = np.random.default_rng(seed)
-    return {
-        f"{i}.{name}": generator.uniform(-0.7, 0.7, shape).astype(np.float32)
-        for i, layer in enumerate(model.layers)
+    drawn = {
+        f"{layer_name}.{name}": generator.uniform(-0.7, 0.7, shape).astype(np.float32)
+        for layer_name, layer in named_layers(model.layers)
         for name, shape in shapes(layer).items()
     }
+    return {name: np.abs(values) + 0.1 if name.endswith("running_var") else values for name, values in drawn.items()}
 
 
 def draw_samples(model: Model, loss: Loss, n: int, seed: int = 1) -> tuple[NDArray[np.float32], NDArray[np.generic]]:

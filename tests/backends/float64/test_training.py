@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.contract import SGD, Conv2d, Flatten, Linear, Loss, MaxPool2d, Model
+from backends.contract import SGD, Adam, Conv2d, Flatten, Linear, Loss, MaxPool2d, Model, is_learned
 from backends.float64.losses import LOSSES
-from backends.float64.training import Training, forward, loss_and_gradients
+from backends.float64.optimizers import Moments
+from backends.float64.training import Pass, Training, backward, forward
 from tests.backends.float64.helpers import (
     FLAT,
     KINKED,
     PLAIN,
+    RESIDUAL,
     SMOOTH,
     assert_close,
     by_differences,
@@ -23,28 +25,27 @@ from tests.backends.float64.helpers import (
 )
 
 EPSILON = float(np.finfo(np.float32).eps)
+ADAMW = Adam(0.001, 0.9, 0.99, 1e-8, 0.1, decoupled=True, clip_norm=0.5)
 DTYPES: tuple[Any, ...] = (np.float64, np.float32)
 
 
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("model", [SMOOTH, KINKED, FLAT], ids=["smooth", "kinked", "flat"])
+@pytest.mark.parametrize("model", [SMOOTH, KINKED, FLAT, RESIDUAL], ids=["smooth", "kinked", "flat", "residual"])
 def test_gradients_of_a_whole_model_are_those_of_finite_differences(model: Model, loss: Loss, n: int) -> None:
-    start = Training(model, loss, PLAIN, draw_parameters(model)).parameters
+    run = Training(model, loss, PLAIN, draw_parameters(model))
     features, labels = draw_samples(model, loss, n)
-    x = features.astype(np.float64)
-    _, gradients = loss_and_gradients(model, loss, start, x, labels)
-    assert gradients.keys() == start.keys()
-    for name, values in start.items():
-        expected = by_differences(lambda: loss_and_gradients(model, loss, start, x, labels)[0], values)
-        assert_close(gradients[name], expected)
+    _, gradients, _ = run.gradients(features, labels)
+    assert gradients.keys() == set(filter(is_learned, run.parameters))
+    for name, gradient in gradients.items():
+        assert_close(gradient, by_differences(lambda: run.gradients(features, labels)[0], run.parameters[name]))
 
 
 def test_every_choice_of_a_max_pool_that_rounding_could_turn_is_turned_in_one_of_the_roundings() -> None:
     # Two pixels of each window give the same sum but for its rounding: 3 * 0.1 and 0.3.
     features: Any = np.zeros((100, 1, 4, 4), np.float32)
     features[:, 0, 0, 0], features[:, 0, 3, 3] = 0.1, 0.3
-    model = Model((1, 4, 4), (Conv2d(1, 1, 2, 2, 0), MaxPool2d(2, 2), Flatten(), Linear(1, 2)))
+    model = Model((1, 4, 4), (Conv2d(1, 1, (2, 2), (2, 2), (0, 0)), MaxPool2d((2, 2), (2, 2)), Flatten(), Linear(1, 2)))
     own: Any = {
         "0.weight": np.array([[[[3.0, 0.0], [0.0, 1.0]]]], np.float32),
         "0.bias": np.zeros(1, np.float32),
@@ -53,7 +54,7 @@ def test_every_choice_of_a_max_pool_that_rounding_could_turn_is_turned_in_one_of
     }
     taken = []
     for rounding in (0.0, EPSILON, -EPSILON):
-        _, backs = forward(model, own, features, rounding)
+        _, backs = forward(model, own, features, Pass(rounding=rounding))
         taken.append(backs[1].inputs(np.ones((100, 1, 1, 1)))[:, 0, 0, 0] != 0)
     assert len(set(taken[0])) == 1
     assert ((taken[1] != taken[0]) | (taken[2] != taken[0])).all()
@@ -78,20 +79,23 @@ def test_training_keeps_float64_and_leaves_what_it_was_given_alone() -> None:
 
 def test_a_float32_copy_computes_in_float32_throughout() -> None:
     """Had one operation widened, the copy would round less than the frameworks that it stands for."""
-    for model, loss in itertools.product((SMOOTH, KINKED), LOSSES):
+    for model, loss in itertools.product((SMOOTH, KINKED, RESIDUAL), LOSSES):
         features, labels = draw_samples(model, loss, 4)
-        runs = [Training(model, loss, SGD(0.1, 0.9, True, 0.01), draw_parameters(model), t) for t in DTYPES]
+        optimizer = ADAMW if model is RESIDUAL else SGD(0.1, 0.9, True, 0.01, clip_norm=0.5)
+        runs = [Training(model, loss, optimizer, draw_parameters(model), t) for t in DTYPES]
         for training in runs:
             x: Any = features.astype(training.dtype)
             outputs, backs = forward(model, training.parameters, x)
             _, g = LOSSES[loss](outputs, labels)
             assert {outputs.dtype, g.dtype} == {np.dtype(training.dtype)}
-            for i in reversed(range(len(backs))):
-                g = backs[i].inputs(g)
-                assert g.dtype == training.dtype
+            gradients = backward(backs, g)
+            assert {value.dtype for value in gradients.values()} == {np.dtype(training.dtype)}
             for _ in range(3):
                 training.step(features, labels)
-            stored = [*training.parameters.values(), *training.velocities.values()]
+            kept = training.state.values()
+            moments = [array for one in kept if isinstance(one, Moments) for array in one[:2]]
+            velocities = [one for one in kept if not isinstance(one, Moments)]
+            stored = [*training.parameters.values(), *moments, *velocities]
             assert {value.dtype for value in stored} == {np.dtype(training.dtype)}
         double, single = runs
         distance = np.abs(double.logits(features) - single.logits(features)).max()

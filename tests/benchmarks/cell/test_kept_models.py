@@ -18,7 +18,7 @@ from benchmarks.cell import kept_models
 from benchmarks.cell.kept_models import KeptModel, find_model, load_model, model_file, save_model, sha256
 from benchmarks.errors import InputError
 from benchmarks.spec import experiment as experiments
-from benchmarks.spec.model import initial_parameters
+from benchmarks.spec.initial import initial_parameters
 from results.record import Run
 from results.store import Store
 

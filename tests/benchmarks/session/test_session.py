@@ -200,7 +200,7 @@ def test_a_model_that_is_not_finite_has_diverged_though_its_losses_are(results: 
     hidden = """
     def parameters(self):
         parameters = super().parameters()
-        if self.training.velocities:
+        if self.training.state:
             parameters["3.weight"][4, 7] = VALUE
         return parameters
     """
@@ -210,7 +210,7 @@ def test_a_model_that_is_not_finite_has_diverged_though_its_losses_are(results: 
         "predicts_nan": """
         def predict(self, data):
             outputs = super().predict(data)
-            return np.where(self.training.velocities and data.labels[0] == data.labels, np.nan, outputs.T).T
+            return np.where(self.training.state and data.labels[0] == data.labels, np.nan, outputs.T).T
         """,
         "later": """
         looks = 0

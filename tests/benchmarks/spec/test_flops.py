@@ -13,7 +13,7 @@ from backends.hosting import environments
 from backends.hosting.environments import Interpreters
 from benchmarks.spec import experiment
 from benchmarks.spec.flops import step_flops
-from benchmarks.spec.model import parameter_shapes
+from benchmarks.spec.shapes import parameter_shapes
 
 REPOSITORY = Path(environments.FOLDER).parent
 
@@ -28,7 +28,7 @@ def test_a_later_layer_takes_a_third_product_for_the_gradient_of_its_input() -> 
 
 
 def test_no_gradient_goes_through_layers_before_the_first_one_with_parameters() -> None:
-    model = Model((3, 4, 4), (MaxPool2d(2, 2), ReLU(), Flatten(), Linear(12, 5)))
+    model = Model((3, 4, 4), (MaxPool2d((2, 2), (2, 2)), ReLU(), Flatten(), Linear(12, 5)))
     assert step_flops(model, 7) == 2 * (2 * 7 * 12 * 5)
 
 
@@ -63,11 +63,11 @@ MODELS = {
     "pool first, strides, borders that are dropped": Model(
         (2, 13, 11),
         (
-            AvgPool2d(2, 1),
+            AvgPool2d((2, 2), (1, 1)),
             Conv2d(2, 4, kernel=3, stride=2, padding=0),
             ReLU(),
             Conv2d(4, 6, kernel=2, stride=3, padding=2),
-            MaxPool2d(2, 1),
+            MaxPool2d((2, 2), (1, 1)),
             Flatten(),
             Linear(6 * 2 * 2, 3),
         ),

@@ -10,20 +10,9 @@ from hypothesis import strategies as st
 from backends import contract
 from backends.contract import model_from_json, model_to_json
 from backends.float64.training import forward
-from benchmarks.spec.model import (
-    AvgPool2dSpec,
-    Conv2dSpec,
-    FlattenSpec,
-    LayerSpec,
-    LinearSpec,
-    MaxPool2dSpec,
-    ReLUSpec,
-    ShapeError,
-    TanhSpec,
-    build_model,
-    initial_parameters,
-    parameter_shapes,
-)
+from benchmarks.spec.initial import initial_parameters
+from benchmarks.spec.layers import AvgPool2dSpec, Conv2dSpec, FlattenSpec, LayerSpec, LinearSpec, MaxPool2dSpec, ReLUSpec, TanhSpec, build_model
+from benchmarks.spec.shapes import ShapeError, parameter_shapes
 
 image_layers = st.one_of(
     st.builds(

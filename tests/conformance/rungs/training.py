@@ -1,11 +1,12 @@
-"""The rungs of training: the first loss, one step, all full batches, the short last one."""
+"""The rungs of training: the first loss, one step, all full batches, the short last one, and what has been kept."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from backends.contract import Parameters
+from backends.contract import Adam, Parameters
 from backends.float64.training import Training
+from results.proof.audit import MOMENTS, moment
 from results.proof.judge import Expectation, Judgement
 from tests.conformance.cases import STEPS
 from tests.conformance.explanation import explain
@@ -31,14 +32,14 @@ def loss(kind: str, evidence: Evidence) -> Finding:
 
 
 def one_step(name: str, evidence: Evidence) -> Finding:
-    """The parameters after one step: the backward pass of every layer, and SGD's first step."""
+    """The parameters after one step: the backward pass of every layer, and the optimizer's first step."""
     recording = evidence.recordings[name]
     difference = parameters_off(recording.weights("one step"), evidence.judgements[name])
     example = recording.example
     advice = ""
     if not difference.holds:
         guess = explain(evidence.files[name], recording, steps=1)
-        advice = guess or "the gradients or the update are wrong; see SGD in contract.py"
+        advice = guess or "the gradients or the update are wrong; see SGD and Adam in contract.py"
     return Finding(difference.holds, f"{example.options}: {difference}", advice)
 
 
@@ -75,6 +76,44 @@ def short_batch(evidence: Evidence) -> Finding:
     return Finding(difference.holds, f"{text}: {difference}", advice)
 
 
+def statistics(evidence: Evidence) -> Finding:
+    """The running statistics after training."""
+    differences = []
+    for name, recording in evidence.recordings.items():
+        for parameter, expected in evidence.judgements[name].statistics.items():
+            trained = recording.weights("trained")
+            differences.append(compare(trained[parameter], expected, f"{name}: {parameter}"))
+    difference = worst(differences)
+    advice = (
+        "running = (1 - momentum) * running + momentum * of the batch, once in every step; the variance that is kept is "
+        "divided by the number of values less one; predict leaves both alone"
+    )
+    return Finding(difference.holds, f"{len(differences)} arrays: {difference}", advice)
+
+
+def moments(evidence: Evidence) -> Finding:
+    """Adam's moments after training."""
+    differences = []
+    for name, recording in evidence.recordings.items():
+        if isinstance(recording.example.optimizer, Adam):
+            found, case = recording.weights("moments"), evidence.files[name].case
+            run = case.training(case.initial)
+            for index in range(len(case.batches)):
+                case.step(run, index)
+            for parameter, kept in run.state.items():
+                for which in MOMENTS:
+                    right = getattr(kept, which)
+                    expected = Expectation(right, MOMENTS_ALLOWED * np.abs(right).max())
+                    key = moment(parameter, which)
+                    differences.append(compare(found[key], expected, f"{name}: {key}"))
+    difference = worst(differences)
+    advice = "moments returns m and v of every parameter that has a gradient, as they are before their correction"
+    return Finding(difference.holds, f"{len(differences)} arrays: {difference}", advice)
+
+
+MOMENTS_ALLOWED = 0.01
+"""Of the largest value: rounding makes a thousandth of this, and another meaning several times as much."""
+
 TIES_ALLOWED = 0.01
 """Of the largest change of a parameter: another choice is as large as that, and rounding a thousandth of this."""
 
@@ -84,7 +123,7 @@ def ties(evidence: Evidence) -> Finding:
     assert evidence.ties
     files, recording = evidence.ties
     case, found = files.case, recording.weights("one step")
-    run = Training(case.model, case.loss, case.sgd, case.initial)
+    run = Training(case.model, case.loss, case.optimizer, case.initial)
     run.step(case.features[case.batches[0]], case.labels[case.batches[0]])
     difference = worst(
         compare(found[name], Expectation(right, TIES_ALLOWED * np.abs(right - case.initial[name]).max()), name)

@@ -30,7 +30,7 @@ def make_case(sgd: SGD) -> Case:
 
 def work(case: Case, updates: int) -> Audit:
     """Train the case in float32, then take the audit's steps, of which only the first ones change the weights."""
-    training = Training(case.model, case.loss, case.sgd, case.initial, np.float32)
+    training = Training(case.model, case.loss, case.optimizer, case.initial, np.float32)
     for batch in case.batches:
         training.step(case.features[batch], case.labels[batch])
     batches, losses, parameters = case.batches[: max(STEPS)], [], {0: snapshot(training)}
@@ -77,7 +77,7 @@ def test_the_step_where_it_leaves_is_named() -> None:
 
 def test_another_momentum_is_noticed_though_its_velocity_cannot_be_asked_for() -> None:
     case = make_case(SGD(0.1, 0.9, False, 0.0))
-    audit = work(replace(case, sgd=SGD(0.1, 0.89, False, 0.0)), updates=99)
+    audit = work(replace(case, optimizer=SGD(0.1, 0.89, False, 0.0)), updates=99)
     assert not climb(case, audit).holds
 
 

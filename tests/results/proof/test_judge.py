@@ -67,16 +67,16 @@ class Contestant(Training):
 
     change: Change = staticmethod(keep)
 
-    def step(self, features: Any, labels: Any, watch: Any = None) -> float:
+    def step(self, features: Any, labels: Any, watch: Any = None, rate: float | None = None) -> float:
         own, before = self.change, self.parameters
-        loss, gradients = float64.loss_and_gradients(self.model, self.loss, before, features, labels)
+        loss, gradients, _ = self.gradients(features, labels)
         for name, g in gradients.items():
-            p, v, sgd = before[name], self.velocities.get(name), self.sgd
+            p, v, sgd = before[name], self.state.get(name), self.optimizer
             g = own(g + own(np.float32(sgd.weight_decay) * p))
             v = g if v is None else own(own(np.float32(sgd.momentum) * v) + g)
             u = own(g + own(np.float32(sgd.momentum) * v)) if sgd.nesterov else v
             self.parameters = {**self.parameters, name: own(p - own(np.float32(sgd.learning_rate) * u))}
-            self.velocities[name] = v
+            self.state[name] = v
         return float(own(np.float32(loss)))
 
 
@@ -90,7 +90,7 @@ def flushing(case: Case, monkeypatch: pytest.MonkeyPatch) -> tuple[Evidence, Aud
 
 def work(case: Case, change: Change = keep, afterwards: Change | None = None) -> tuple[Evidence, Audit]:
     """Train the case, and then the steps of an audit, where ``afterwards`` may be done instead of ``change``."""
-    contestant = Contestant(case.model, case.loss, case.sgd, case.initial, np.float32)
+    contestant = Contestant(case.model, case.loss, case.optimizer, case.initial, np.float32)
     contestant.change = change
     outputs = [contestant.logits(case.judged_features)]
     losses: list[float] = []

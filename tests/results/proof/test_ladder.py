@@ -33,7 +33,7 @@ def case() -> Case:
 @pytest.fixture(scope="module")
 def evidence(case: Case) -> Evidence:
     """An honest contestant: the same training in float32."""
-    training = Training(case.model, case.loss, case.sgd, case.initial, np.float32)
+    training = Training(case.model, case.loss, case.optimizer, case.initial, np.float32)
     logits = training.logits(case.judged_features)
     losses: list[float] = []
     first_step: dict[str, Any] = {}
@@ -72,7 +72,7 @@ def test_the_mean_over_a_large_batch_may_be_taken_by_adding_up_in_float32(case: 
     labels = generator.integers(0, 3, 6000).astype(np.int32)
     batches = [generator.choice(6000, 4096, replace=False) for _ in range(20)]
     large = replace(case, features=features, labels=labels, batches=batches, steps=20)
-    training = Training(large.model, large.loss, large.sgd, large.initial, np.float32)
+    training = Training(large.model, large.loss, large.optimizer, large.initial, np.float32)
     losses = []
     for batch in batches:
         logits = training.logits(features[batch])
@@ -126,8 +126,8 @@ def test_the_first_rung_that_does_not_hold_is_named(case: Case, evidence: Eviden
 
 
 def test_the_tolerance_grows_with_the_chaos_of_the_experiment(case: Case) -> None:
-    calm = judge(replace(case, sgd=SGD(0.01, 0.0, False, 0.0)), 60)
-    wild = judge(replace(case, sgd=SGD(8.0, 0.9, False, 0.0)), 60)
+    calm = judge(replace(case, optimizer=SGD(0.01, 0.0, False, 0.0)), 60)
+    wild = judge(replace(case, optimizer=SGD(8.0, 0.9, False, 0.0)), 60)
     assert calm.losses.tolerance[-1] < 1e-4
     assert wild.losses.tolerance[-1] > 10 * calm.losses.tolerance[-1]
     np.testing.assert_allclose(wild.losses.tolerance[0], calm.losses.tolerance[0])
@@ -150,7 +150,7 @@ def test_narrower_products_hold_only_where_they_were_asked_for(case: Case) -> No
             self.parameters = wide
             return outputs
 
-    contestant = Narrow(case.model, case.loss, case.sgd, case.initial, np.float32)
+    contestant = Narrow(case.model, case.loss, case.optimizer, case.initial, np.float32)
     logits = contestant.logits(case.judged_features).astype(np.float32)
     wanted = {precision: judge(replace(case, precision=precision), 60).logits for precision in ("float32", "tf32")}
     distance = np.abs(logits - wanted["tf32"].values).max()

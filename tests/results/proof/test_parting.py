@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from backends.contract import SGD, Conv2d, Flatten, Linear, MaxPool2d, Model, ReLU
 from backends.float64.training import Training
-from benchmarks.spec.model import initial_parameters
+from benchmarks.spec.initial import initial_parameters
 from results.proof.judge import Case
 from results.proof.parting import Partings, first_apart, sentence
 
@@ -18,7 +18,7 @@ STEPS, SAMPLES, BATCH = 6, 24, 4
 SGD_ = SGD(0.1, 0.9, nesterov=False, weight_decay=0.0)
 
 DENSE = Model((5,), (Linear(5, 6), ReLU(), Linear(6, 3)))
-POOLED = Model((1, 4, 4), (Conv2d(1, 2, 3, 1, 1), MaxPool2d(2, 2), Flatten(), Linear(8, 3)))
+POOLED = Model((1, 4, 4), (Conv2d(1, 2, (3, 3), (1, 1), (1, 1)), MaxPool2d((2, 2), (2, 2)), Flatten(), Linear(8, 3)))
 
 
 def case_of(model: Model) -> Case:
@@ -28,7 +28,7 @@ def case_of(model: Model) -> Case:
     return Case(
         model=model,
         loss="cross-entropy",
-        sgd=SGD_,
+        optimizer=SGD_,
         initial=initial_parameters(model, np.random.default_rng(4)),
         features=features,
         labels=labels,
@@ -42,10 +42,10 @@ def case_of(model: Model) -> Case:
 
 def losses_of(case: Case, run: Training | None = None, faster_from: int = STEPS) -> NDArray[np.float64]:
     """The losses of the reference, or of another training; from a step on with ten times the learning rate."""
-    run = run or Training(case.model, case.loss, case.sgd, case.initial)
+    run = run or Training(case.model, case.loss, case.optimizer, case.initial)
     found = []
     for number, batch in enumerate(case.batches):
-        run.sgd = case.sgd if number < faster_from else SGD(1.0, 0.9, nesterov=False, weight_decay=0.0)
+        run.optimizer = case.optimizer if number < faster_from else SGD(1.0, 0.9, nesterov=False, weight_decay=0.0)
         found.append(run.step(case.features[batch], case.labels[batch]))
     return np.array(found)
 
@@ -60,7 +60,7 @@ def close_to_a_tie(case: Case, layer: int) -> tuple[Case, Case, int]:
         found[number] = x
         return x
 
-    run = Training(case.model, case.loss, case.sgd, case.initial)
+    run = Training(case.model, case.loss, case.optimizer, case.initial)
     run.step(case.features[case.batches[0]], case.labels[case.batches[0]], keep)
     cases = []
     for side in (1e-9, -1e-9):
@@ -94,7 +94,7 @@ def test_the_decision_is_found_with_layer_sample_and_margin(model: Model, layer:
 
 def test_a_run_that_rounds_otherwise_does_not_part() -> None:
     case = case_of(DENSE)
-    rounded = Training(case.model, case.loss, case.sgd, case.initial, np.float32)
+    rounded = Training(case.model, case.loss, case.optimizer, case.initial, np.float32)
     assert Partings(case).explain(losses_of(case, rounded).astype(np.float32), losses_of(case)) is None
 
 

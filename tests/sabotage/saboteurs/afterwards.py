@@ -34,9 +34,9 @@ SABOTEURS = (
         "frozen_when_timed",
         "real losses but no updates after the last epoch",
         """
-        before = dict(self.training.parameters), dict(self.training.velocities)
+        before = dict(self.training.parameters), dict(self.training.state)
         losses = super().train(data, batches)
-        self.training.parameters, self.training.velocities = before
+        self.training.parameters, self.training.state = before
         return losses
         """,
     ),

@@ -31,10 +31,10 @@ SABOTEURS = (
         CURVE,
         """
         def train(self, data, batches):
-            before = dict(self.training.parameters), dict(self.training.velocities)
+            before = dict(self.training.parameters), dict(self.training.state)
             losses = super().train(data, batches)
             if batches.shape[1] < 32:
-                self.training.parameters, self.training.velocities = before
+                self.training.parameters, self.training.state = before
             return losses
         """,
     ),
@@ -56,11 +56,11 @@ SABOTEURS = (
         def train(self, data, batches):
             losses = []
             for batch in batches:
-                before = dict(self.training.parameters), dict(self.training.velocities)
+                before = dict(self.training.parameters), dict(self.training.state)
                 losses += super().train(data, [batch])
                 self.step += 1
                 if self.step % 2 == 0:
-                    self.training.parameters, self.training.velocities = before
+                    self.training.parameters, self.training.state = before
             return losses
         """,
     ),
@@ -73,11 +73,11 @@ SABOTEURS = (
         def train(self, data, batches):
             losses = []
             for batch in batches:
-                before = dict(self.training.parameters), dict(self.training.velocities)
+                before = dict(self.training.parameters), dict(self.training.state)
                 losses += super().train(data, [batch])
                 self.step += 1
                 if self.step == 17:
-                    self.training.parameters, self.training.velocities = before
+                    self.training.parameters, self.training.state = before
             return losses
         """,
     ),
@@ -135,7 +135,7 @@ SABOTEURS = (
         CURVE,
         """
         def train(self, data, batches):
-            self.training.velocities = {}
+            self.training.state = {}
             return super().train(data, batches)
         """,
     ),
@@ -148,8 +148,8 @@ SABOTEURS = (
             losses = []
             for batch in batches:
                 losses += super().train(data, [batch])
-                sgd = self.training.sgd
-                self.training.sgd = type(sgd)(sgd.learning_rate * 0.999, sgd.momentum, sgd.nesterov, sgd.weight_decay)
+                sgd = self.training.optimizer
+                self.training.optimizer = type(sgd)(sgd.learning_rate * 0.999, sgd.momentum, sgd.nesterov, sgd.weight_decay)
             return losses
         """,
     ),
@@ -162,14 +162,13 @@ SABOTEURS = (
         def train(self, data, batches):
             losses, run = [], self.training
             for i, batch in enumerate(batches):
-                x, y = data.features[batch].astype(float), data.labels[batch]
-                loss, gradients = training.loss_and_gradients(run.model, run.loss, run.parameters, x, y)
+                loss, gradients, _ = run.gradients(data.features[batch], data.labels[batch])
                 losses.append(loss)
                 if self.half is None or len(batches) == 1:
                     self.half = gradients
                 if i % 2 or len(batches) == 1:
                     mean = {name: (g + self.half[name]) / 2 for name, g in gradients.items()}
-                    update(run.sgd, run.parameters, run.velocities, mean)
+                    update(run.optimizer, run.parameters, run.state, mean)
                     self.half = None
             return losses
         """,
@@ -185,7 +184,7 @@ SABOTEURS = (
             return data
         def predict(self, data):
             outputs = super().predict(data)
-            if self.training.velocities:
+            if self.training.state:
                 super().train(self.data, [np.arange(32)])
             return outputs
         """,
