@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["numpy>=1.26", "safetensors>=0.5"]
+# dependencies = ["numpy>=1.26", "safetensors>=0.5", "scipy>=1.14"]
 # ///
 """The reference: float64 NumPy on the CPU, the judge of every other backend, and the example to copy.
 
