@@ -27,8 +27,9 @@ def error_of_sums(values: Array, rounding: float) -> float:
 
 @lru_cache(maxsize=64)
 def signs(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return +1 and -1 in a fixed random order."""
-    return np.random.default_rng(0).choice(np.array([-1, 1], np.float32), shape)
+    """Return +1 and -1 in a fixed random order, with the samples last in memory, as layers have it."""
+    drawn = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), (*shape[1:], shape[0]))
+    return np.moveaxis(drawn, -1, 0)
 
 
 def rounded(values: Array, rounding: float) -> Array:

@@ -29,56 +29,62 @@ def conv2d(layer: Conv2d, own: Arrays, x: Array) -> tuple[Array, Back]:
     Puri & Simard, 2006, "High performance convolutional neural networks for document processing"). So, as in
     ``linear``, ``dW = g U^T``, ``db`` is the sum of ``g`` over all but the channels, and ``dU = W^T g``; an element of
     ``X`` gets the sum over its places in ``U``, which makes the transposed convolution (Dumoulin & Visin, chapter 4).
-    What falls on the padding is dropped. ``U`` is made for a few samples at a time, and once more on the way back.
+    What falls on the padding is dropped.
+
+    Images lie in memory with the samples last: whatever a window takes apart is then in pieces as long as the batch.
+    ``U`` is made for a few rows at a time, and once more on the way back.
     """
     n, c, h, w = x.shape
     (top, left), groups = layer.padding, layer.groups
     weight = own["weight"].reshape(groups, layer.outputs // groups, -1)
-    # Channels before samples, so that U and dU are matrices as they lie in memory, and BLAS needs no copy of them.
-    padded = np.zeros((c, n, h + 2 * top, w + 2 * left), x.dtype)
-    padded[:, :, top : top + h, left : left + w] = x.swapaxes(0, 1)
-    y = np.empty((layer.outputs, n, *places(padded, layer.kernel, layer.stride)[0].shape[2:]), x.dtype)
-    values = c * math.prod(layer.kernel) * y[0, 0].size
+    padded = np.zeros((c, h + 2 * top, w + 2 * left, n), x.dtype)
+    padded[:, top : top + h, left : left + w] = x.transpose(1, 2, 3, 0)
+    rows, columns = places(padded.transpose(3, 0, 1, 2), layer.kernel, layer.stride)[0].shape[2:]
+    height = max(1, IN_CACHE // (c * math.prod(layer.kernel) * columns * n))
 
-    def taken_apart() -> Iterator[tuple[slice, Array]]:
-        for samples in _pieces(n, values):
-            windows = places(padded[:, samples], layer.kernel, layer.stride)
-            yield samples, np.stack(windows, axis=1).reshape(groups, weight.shape[2], -1)
+    def bands(images: Array) -> Iterator[tuple[slice, list[Array]]]:
+        """Bands of rows of the output, and for each place in a window what the windows of a band have there."""
+        for begin in range(0, rows, height):
+            band = slice(begin, min(begin + height, rows))
+            there = images[:, band.start * layer.stride[0] : (band.stop - 1) * layer.stride[0] + layer.kernel[0]]
+            views = places(there.transpose(3, 0, 1, 2), layer.kernel, layer.stride)
+            yield band, [view.transpose(1, 2, 3, 0) for view in views]
+
+    def taken_apart(views: list[Array]) -> Array:
+        return np.stack(views, axis=1).reshape(groups, weight.shape[2], -1)
 
     def inputs(g: Array) -> Array:
-        total = np.zeros(padded.shape, x.dtype)
-        for samples in _pieces(n, values):
-            there = total[:, samples]
-            shares = weight.swapaxes(1, 2) @ _by_group(g, samples, groups)
-            shares = shares.reshape(c, -1, there.shape[1], *y.shape[2:])
-            for index, place in enumerate(places(there, layer.kernel, layer.stride)):
-                place += shares[:, index]
-        return total[:, :, top : top + h, left : left + w].swapaxes(0, 1)
+        total, g = np.zeros(padded.shape, x.dtype), _samples_last(g)
+        for band, views in bands(total):
+            shares = weight.swapaxes(1, 2) @ _by_group(g[:, band], groups)
+            shares = shares.reshape(c, -1, *views[0].shape[1:])
+            for index, view in enumerate(views):
+                view += shares[:, index]
+        return total[:, top : top + h, left : left + w].transpose(3, 0, 1, 2)
 
     def parameters(g: Array) -> Arrays:
-        products = np.zeros(weight.shape, x.dtype)
-        for samples, columns in taken_apart():
-            products += _by_group(g, samples, groups) @ columns.swapaxes(1, 2)
+        products, by_channel = np.zeros(weight.shape, x.dtype), _samples_last(g)
+        for band, views in bands(padded):
+            products += _by_group(by_channel[:, band], groups) @ taken_apart(views).swapaxes(1, 2)
         gradients = {"weight": products.reshape(own["weight"].shape)}
         return {**gradients, "bias": g.sum(axis=(0, 2, 3))} if layer.bias else gradients
 
-    for samples, columns in taken_apart():
-        y[:, samples] = (weight @ columns).reshape(layer.outputs, -1, *y.shape[2:])
+    y = np.empty((layer.outputs, rows, columns, n), x.dtype)
+    for band, views in bands(padded):
+        y[:, band] = (weight @ taken_apart(views)).reshape(layer.outputs, -1, columns, n)
     if layer.bias:
         y += own["bias"][:, None, None, None]
-    return y.swapaxes(0, 1), Back(inputs, parameters)
+    return y.transpose(3, 0, 1, 2), Back(inputs, parameters)
 
 
-def _pieces(samples: int, values: int) -> Iterator[slice]:
-    """Cut so many samples, of which each has so many values, into pieces that stay in the cache."""
-    size = max(1, IN_CACHE // values)
-    return (slice(begin, begin + size) for begin in range(0, samples, size))
+def _samples_last(g: Array) -> Array:
+    """``[n, o, oh, ow]`` as it lies in memory, or copied to ``[o, oh, ow, n]``."""
+    return np.ascontiguousarray(g.transpose(1, 2, 3, 0))
 
 
-def _by_group(g: Array, samples: slice, groups: int) -> Array:
-    """A piece of ``g`` ``[n, o, oh, ow]`` as a matrix for each group: ``[groups, o / groups, n * oh * ow]``."""
-    piece = g.swapaxes(0, 1)[:, samples]
-    return np.ascontiguousarray(piece).reshape(groups, len(piece) // groups, -1)
+def _by_group(band: Array, groups: int) -> Array:
+    """A band ``[o, rows, ow, n]`` as a matrix for each group: ``[groups, o / groups, rows * ow * n]``."""
+    return band.reshape(groups, len(band) // groups, -1)
 
 
 def max_pool2d(layer: MaxPool2d, own: Arrays, x: Array, close: float = 0.0) -> tuple[Array, Back]:
@@ -95,8 +101,8 @@ def max_pool2d(layer: MaxPool2d, own: Arrays, x: Array, close: float = 0.0) -> t
     y = reduce(np.maximum, candidates)
 
     def inputs(g: Array) -> Array:
-        total = np.zeros(padded.shape, x.dtype)
-        open_windows = np.ones(y.shape, dtype=np.bool_)
+        total = np.zeros_like(padded)
+        open_windows = np.ones_like(y, dtype=np.bool_)
         pairs = list(zip(places(total, layer.kernel, layer.stride), candidates, strict=True))
         for place, candidate in reversed(pairs) if close else pairs:
             taken = open_windows & (candidate >= y - x.dtype.type(close))
@@ -117,7 +123,7 @@ def avg_pool2d(layer: AvgPool2d, own: Arrays, x: Array) -> tuple[Array, Back]:
     size = layer.kernel[0] * layer.kernel[1]
 
     def inputs(g: Array) -> Array:
-        total = np.zeros(padded.shape, x.dtype)
+        total = np.zeros_like(padded)
         for place in places(total, layer.kernel, layer.stride):
             place += g / size
         return _inside(total, layer.padding)
@@ -146,8 +152,10 @@ def places(x: Array, kernel: Pair, stride: Pair) -> list[Array]:
 def _padded(x: Array, padding: Pair, value: float) -> Array:
     if padding == (0, 0):
         return x
-    (top, left) = padding
-    return np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)), constant_values=value)
+    n, c, h, w = x.shape
+    padded = np.full((c, h + 2 * padding[0], w + 2 * padding[1], n), value, x.dtype).transpose(3, 0, 1, 2)
+    _inside(padded, padding)[...] = x
+    return padded
 
 
 def _inside(x: Array, padding: Pair) -> Array:

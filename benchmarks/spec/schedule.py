@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from benchmarks.spec.strict import Strict
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -63,14 +64,29 @@ class LinearSchedule(_Schedule):
 
 
 class StepSchedule(_Schedule):
-    """The rate times ``factor`` after every so many epochs, counted from the end of the warm-up: torch's StepLR."""
+    """The rate times ``factor`` after every so many epochs, or at given ones: torch's StepLR and MultiStepLR.
+
+    Epochs are counted from the end of the warm-up.
+    """
 
     name: Literal["step"]
-    every: Annotated[int, Field(ge=1, le=10_000)] = Field(description="Epochs between two changes.")
+    every: Epochs | None = Field(default=None, description="Epochs between two changes.")
+    at: Annotated[tuple[Epochs, ...], Field(min_length=1, max_length=1000, strict=False)] | None = Field(
+        default=None, description="Epochs after which the rate changes."
+    )
     factor: Annotated[float, Field(gt=0, le=1)] = Field(default=0.1, description="Share of the rate that is kept.")
 
+    @model_validator(mode="after")
+    def _either(self) -> StepSchedule:
+        if (self.every is None) == (self.at is None):
+            raise ValueError('a schedule named "step" needs either every or at')
+        return self
+
     def _factors(self, t: NDArray[np.int64], steps: int, steps_per_epoch: int) -> NDArray[np.float64]:
-        return self.factor ** (t // (self.every * steps_per_epoch)).astype(float)
+        import numpy as np
+
+        ends = np.array(self.at or range(self.every or 1, steps // steps_per_epoch + 2, self.every or 1))
+        return self.factor ** np.searchsorted(np.sort(ends) * steps_per_epoch, t, side="right").astype(float)
 
 
 SCHEDULES = ("cosine", "linear", "step")
