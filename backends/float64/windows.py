@@ -7,7 +7,6 @@ learning", arXiv:1603.07285), chapter 2 for convolutions and 3 for pools.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import reduce
 
@@ -36,45 +35,73 @@ def conv2d(layer: Conv2d, own: Arrays, x: Array) -> tuple[Array, Back]:
     """
     n, c, h, w = x.shape
     (top, left), groups = layer.padding, layer.groups
-    weight = own["weight"].reshape(groups, layer.outputs // groups, -1)
-    padded = np.zeros((c, h + 2 * top, w + 2 * left, n), x.dtype)
-    padded[:, top : top + h, left : left + w] = x.transpose(1, 2, 3, 0)
-    rows, columns = places(padded.transpose(3, 0, 1, 2), layer.kernel, layer.stride)[0].shape[2:]
-    height = max(1, IN_CACHE // (c * math.prod(layer.kernel) * columns * n))
-
-    def bands(images: Array) -> Iterator[tuple[slice, list[Array]]]:
-        """Bands of rows of the output, and for each place in a window what the windows of a band have there."""
-        for begin in range(0, rows, height):
-            band = slice(begin, min(begin + height, rows))
-            there = images[:, band.start * layer.stride[0] : (band.stop - 1) * layer.stride[0] + layer.kernel[0]]
-            views = places(there.transpose(3, 0, 1, 2), layer.kernel, layer.stride)
-            yield band, [view.transpose(1, 2, 3, 0) for view in views]
-
-    def taken_apart(views: list[Array]) -> Array:
-        return np.stack(views, axis=1).reshape(groups, weight.shape[2], -1)
+    weight = own["weight"].reshape(groups, layer.outputs // groups, c // groups, *layer.kernel)
+    padded = _with_zeros(x.transpose(1, 2, 3, 0), layer.padding)
+    y = _correlation(padded, weight, layer.stride)
 
     def inputs(g: Array) -> Array:
-        total, g = np.zeros(padded.shape, x.dtype), _samples_last(g)
-        for band, views in bands(total):
-            shares = weight.swapaxes(1, 2) @ _by_group(g[:, band], groups)
-            shares = shares.reshape(c, -1, *views[0].shape[1:])
+        rest = (layer.kernel[0] - 1 - top, layer.kernel[1] - 1 - left)
+        if layer.stride == (1, 1) and min(rest) >= 0:
+            # The sum over the places of an element in windows is a correlation with the kernel turned round.
+            turned = weight[..., ::-1, ::-1].swapaxes(1, 2)
+            return _correlation(_with_zeros(_samples_last(g), rest), turned, layer.stride).transpose(3, 0, 1, 2)
+        total, by_channel = np.zeros_like(padded), _samples_last(g)
+        matrices = _as_matrices(weight).swapaxes(1, 2)
+        for band, views in _bands(total, layer.kernel, layer.stride):
+            shares = (matrices @ _by_group(by_channel[:, band], groups)).reshape(c, -1, *views[0].shape[1:])
             for index, view in enumerate(views):
                 view += shares[:, index]
         return total[:, top : top + h, left : left + w].transpose(3, 0, 1, 2)
 
     def parameters(g: Array) -> Arrays:
-        products, by_channel = np.zeros(weight.shape, x.dtype), _samples_last(g)
-        for band, views in bands(padded):
-            products += _by_group(by_channel[:, band], groups) @ taken_apart(views).swapaxes(1, 2)
+        products, by_channel = np.zeros_like(_as_matrices(weight)), _samples_last(g)
+        for band, views in _bands(padded, layer.kernel, layer.stride):
+            products += _by_group(by_channel[:, band], groups) @ _taken_apart(views, groups).swapaxes(1, 2)
         gradients = {"weight": products.reshape(own["weight"].shape)}
         return {**gradients, "bias": g.sum(axis=(0, 2, 3))} if layer.bias else gradients
 
-    y = np.empty((layer.outputs, rows, columns, n), x.dtype)
-    for band, views in bands(padded):
-        y[:, band] = (weight @ taken_apart(views)).reshape(layer.outputs, -1, columns, n)
     if layer.bias:
         y += own["bias"][:, None, None, None]
     return y.transpose(3, 0, 1, 2), Back(inputs, parameters)
+
+
+def _correlation(padded: Array, weight: Array, stride: Pair) -> Array:
+    """``padded`` ``[c, h, w, n]`` with ``weight`` ``[groups, o / groups, c / groups, kernel]``: ``[o, oh, ow, n]``."""
+    groups, outputs, _, *kernel = weight.shape
+    rows, columns = ((side - k) // s + 1 for side, k, s in zip(padded.shape[1:3], kernel, stride, strict=True))
+    y = np.empty((groups * outputs, rows, columns, padded.shape[3]), padded.dtype)
+    matrices = _as_matrices(weight)
+    for band, views in _bands(padded, (kernel[0], kernel[1]), stride):
+        y[:, band] = (matrices @ _taken_apart(views, groups)).reshape(y[:, band].shape)
+    return y
+
+
+def _bands(images: Array, kernel: Pair, stride: Pair) -> Iterator[tuple[slice, list[Array]]]:
+    """Bands of rows of the output, and for each place in a window what the windows of a band have there."""
+    views = [view.transpose(1, 2, 3, 0) for view in places(images.transpose(3, 0, 1, 2), kernel, stride)]
+    channels, rows, columns, samples = views[0].shape
+    height = max(1, IN_CACHE // (channels * len(views) * columns * samples))
+    for begin in range(0, rows, height):
+        band = slice(begin, begin + height)
+        yield band, [view[:, band] for view in views]
+
+
+def _taken_apart(views: list[Array], groups: int) -> Array:
+    """What windows have at each of their places, as a matrix for each group of channels."""
+    stacked = np.stack(views, axis=1)
+    return stacked.reshape(groups, len(stacked) // groups * len(views), -1)
+
+
+def _as_matrices(weight: Array) -> Array:
+    return weight.reshape(*weight.shape[:2], -1)
+
+
+def _with_zeros(images: Array, padding: Pair) -> Array:
+    """Images ``[c, h, w, n]`` with zeros around them."""
+    c, h, w, n = images.shape
+    padded = np.zeros((c, h + 2 * padding[0], w + 2 * padding[1], n), images.dtype)
+    padded[:, padding[0] : padding[0] + h, padding[1] : padding[1] + w] = images
+    return padded
 
 
 def _samples_last(g: Array) -> Array:

@@ -18,7 +18,7 @@ from backends.hosting.environments import Interpreters
 from benchmarks.data import PreparedData, Torchvision, prepare
 from benchmarks.errors import InputError
 from benchmarks.spec.experiment import Experiment
-from benchmarks.spec.flops import step_flops
+from benchmarks.spec.flops import forward_flops, step_flops
 from benchmarks.spec.initial import initial_parameters
 from benchmarks.spec.layers import build_model
 from results.proof.judge import Case
@@ -27,6 +27,9 @@ LARGEST_ORDER = 500_000_000  # sample indices of 8 bytes: 4 GB
 
 JUDGED_SAMPLES = 1000
 """Test samples whose outputs are compared with the reference's."""
+
+JUDGED_FLOPS = 10**10
+"""Floating point operations that their outputs take at most: about a second of the reference, twice."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,8 @@ def draw(
     save_file(parameters, folder / "parameters.safetensors")
     # Spread over the test set, which may be sorted by class.
     features, labels = data.load("test")
-    judged = np.linspace(0, len(labels) - 1, min(len(labels), JUDGED_SAMPLES)).astype(int)
+    most = max(1, min(len(labels), JUDGED_SAMPLES, JUDGED_FLOPS // max(1, forward_flops(experiment.model))))
+    judged = np.linspace(0, len(labels) - 1, most).astype(int)
     np.save(folder / "judged_features.npy", features[judged])
     np.save(folder / "judged_labels.npy", labels[judged])
     np.save(folder / "batches.npy", order[:, : full_steps * batch_size].reshape(-1, batch_size))

@@ -28,6 +28,11 @@ def step_flops(model: contract.Model, batch_size: int) -> int:
     return batch_size * (3 * sum(forward) - sum(_without_input_gradient(model.layers, model.input_shape)))
 
 
+def forward_flops(model: contract.Model) -> int:
+    """Return the floating point operations of the forward pass on one sample."""
+    return sum(_forward_flops(model.layers, model.input_shape))
+
+
 def _forward_flops(layers: Sequence[contract.Layer], shape: Shape) -> list[int]:
     """Return the operations of each layer's forward pass on one sample; zeros around an image count as pixels."""
     counts = []
