@@ -418,11 +418,13 @@ def model_from_json(values: dict[str, Any]) -> Model:
 
 
 def _layer_from_json(entry: dict[str, Any]) -> Layer:
+    kind: Any = LAYERS[entry["layer"]]
     arguments = {key: value for key, value in entry.items() if key != "layer"}
-    kind = LAYERS[entry["layer"]]
-    if kind is Residual:
-        return Residual(**{name: tuple(map(_layer_from_json, inside)) for name, inside in arguments.items()})
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()})
+    for key, value in arguments.items():
+        if isinstance(value, list):  # a pair, or the layers of a block
+            arguments[key] = tuple(map(_layer_from_json, value) if kind is Residual else value)
+    layer: Layer = kind(**arguments)
+    return layer
 
 
 def job_to_json(job: Job) -> dict[str, Any]:

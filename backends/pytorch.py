@@ -65,7 +65,9 @@ class PyTorch(Backend):
         kinds = {type(layer) for _, layer in contract.named_layers(job.model.layers)}
         self.normalizes = contract.BatchNorm in kinds
         if self.normalizes and job.replicas > 1 and (job.device == "cpu" or job.mode == "step"):
-            raise Unavailable("batch_norm over replicas: torch.nn.SyncBatchNorm is for GPUs, and not compiled in a step")
+            raise Unavailable(
+                "batch_norm over replicas: torch.nn.SyncBatchNorm is for GPUs, and not compiled in a step"
+            )
         self.mode = job.mode
         self.input = job.input
         self.stock = job.stock
@@ -83,7 +85,9 @@ class PyTorch(Backend):
         counters = {name: value for name, value in network.state_dict().items() if name.endswith(COUNTER)}
         network.load_state_dict(weights | counters, strict=True)
         # On the CPU, convolutions are faster by a quarter with the channels last (the performance guide says so, too).
-        self.layout = torch.channels_last if contract.Conv2d in kinds and job.device == "cpu" else torch.contiguous_format
+        self.layout = (
+            torch.channels_last if contract.Conv2d in kinds and job.device == "cpu" else torch.contiguous_format
+        )
         self.network = network.to(self.device, memory_format=self.layout)
         if self.normalizes and job.replicas > 1:
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
@@ -126,8 +130,8 @@ class PyTorch(Backend):
             gradients, loss = gradient(held["weights"], held["buffers"], features, labels)
             if job.replicas > 1:
                 gradients, loss = _averaged(gradients, share / job.replicas), loss * share
-            take = _sgd if isinstance(job.optimizer, contract.SGD) else _adam
-            take(job.optimizer, *(rate or (job.optimizer.learning_rate,)), held["weights"], held["state"], gradients)
+            now = rate[0] if rate else job.optimizer.learning_rate
+            _update(job.optimizer, now, held["weights"], held["state"], gradients)
             return loss
 
         def gathering_update(held: Any, share: float, data: Any, rows: torch.Tensor, *rate: torch.Tensor) -> Any:
@@ -360,12 +364,26 @@ def _initial_state(optimizer: contract.Optimizer, weights: Tensors) -> dict[str,
     return {"first": zeros(), "second": zeros(), "count": torch.zeros((), dtype=torch.float64, device=device)}
 
 
+def _update(
+    optimizer: contract.Optimizer,
+    rate: torch.Tensor | float,
+    weights: Tensors,
+    state: dict[str, Any],
+    gradients: Tensors,
+) -> None:
+    """Take the optimizer's step in place."""
+    if optimizer.clip_norm:
+        _clip(list(gradients.values()), optimizer.clip_norm)
+    if isinstance(optimizer, contract.SGD):
+        _sgd(optimizer, rate, weights, state, gradients)
+    else:
+        _adam(optimizer, rate, weights, state, gradients)
+
+
 def _sgd(
     sgd: contract.SGD, rate: torch.Tensor | float, weights: Tensors, state: dict[str, Any], gradients: Tensors
 ) -> None:
     """Update weights and velocities in place, in the order in which torch.optim.SGD computes."""
-    if sgd.clip_norm:
-        _clip(list(gradients.values()), sgd.clip_norm)
     for name, gradient in gradients.items():
         if sgd.weight_decay:
             gradient = gradient.add(weights[name], alpha=sgd.weight_decay)
@@ -382,8 +400,6 @@ def _adam(
     adam: contract.Adam, rate: torch.Tensor | float, weights: Tensors, state: dict[str, Any], gradients: Tensors
 ) -> None:
     """Update weights and moments in place, in the order in which torch.optim.Adam computes."""
-    if adam.clip_norm:
-        _clip(list(gradients.values()), adam.clip_norm)
     count = state["count"].add_(1)
     step_size = (rate / (1 - adam.beta1**count)).float()
     root_of_correction = (1 - adam.beta2**count).sqrt().float()
@@ -424,7 +440,7 @@ def _averaged(gradients: Tensors, share: float) -> Tensors:
     return {name: part.view(gradients[name].shape) for name, part in zip(gradients, parts, strict=True)}
 
 
-class _Residual(nn.Module):
+class _Residual(nn.Module):  # type: ignore[misc] # torch is not there when types are checked
     """Named so that the parameters have their canonical names."""
 
     def __init__(self, layers: nn.Sequential, shortcut: nn.Sequential) -> None:

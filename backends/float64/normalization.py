@@ -38,7 +38,8 @@ def batch_norm(
         own_gradients = parameters(g)
         by_mean, by_var = (own_gradients[name].reshape(shape) / count for name in ("bias", "weight"))
         rest = g - by_mean - z * by_var if training else g
-        return rest * (own["weight"] * inverse).reshape(shape)
+        dx: Array = rest * (own["weight"] * inverse).reshape(shape)
+        return dx
 
     moved = {"running_mean": mean, "running_var": var * x.dtype.type(count / max(count - 1, 1))}
     share = x.dtype.type(layer.momentum)

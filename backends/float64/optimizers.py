@@ -18,7 +18,7 @@ class Moments(NamedTuple):
 
 
 State = dict[str, Any]
-"""What an optimizer keeps of every parameter: its velocity, an array, or its ``Moments``. Empty before the first step."""
+"""What an optimizer keeps of every parameter, its velocity or its ``Moments``; empty before the first step."""
 
 
 def update(optimizer: Optimizer, parameters: Arrays, state: State, gradients: Arrays) -> None:

@@ -71,7 +71,7 @@ class Branches:
 Backs = Sequence[Back | Branches]
 
 
-def forward(model: Model, parameters: Arrays, features: Array, how: Pass = Pass()) -> tuple[Array, Backs]:  # noqa: B008
+def forward(model: Model, parameters: Arrays, features: Array, how: Pass = Pass()) -> tuple[Array, Backs]:
     """Return the model's output ``[n, outputs]`` for features ``[n, *input_shape]``, and every layer's way back."""
     return _chain(model.layers, parameters, features, how, "")
 

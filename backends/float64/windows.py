@@ -33,7 +33,7 @@ def conv2d(layer: Conv2d, own: Arrays, x: Array) -> tuple[Array, Back]:
     Images lie in memory with the samples last: whatever a window takes apart is then in pieces as long as the batch.
     ``U`` is made for a few rows at a time, and once more on the way back.
     """
-    n, c, h, w = x.shape
+    _, c, h, w = x.shape
     (top, left), groups = layer.padding, layer.groups
     weight = own["weight"].reshape(groups, layer.outputs // groups, c // groups, *layer.kernel)
     padded = _with_zeros(x.transpose(1, 2, 3, 0), layer.padding)

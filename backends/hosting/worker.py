@@ -96,7 +96,9 @@ class Worker:
         Replies when the first window begins, at the end of each, when all of its work is done, and with the losses.
         """
         rows = np.arange(start, start + steps * sum(windows)) % len(self.batches)
-        whole = [self.batches[rows]] if self.rates is None else [self.batches[rows], self.rates[rows]]
+        whole: list[NDArray[Any]] = [self.batches[rows]]
+        if self.rates is not None:
+            whole.append(self.rates[rows])
         calls = zip(*(np.split(array, sum(windows)) for array in whole), strict=True)
         losses = []
         yield MORE
@@ -111,7 +113,7 @@ class Worker:
 
     def train_last(self, epoch: int) -> Iterator[Reply]:
         """Train the short last batch of an epoch, a window of one step, with replies as for others."""
-        call = [np.array(self.last_batches[epoch : epoch + 1])]
+        call: list[NDArray[Any]] = [np.array(self.last_batches[epoch : epoch + 1])]
         if self.rates is not None:
             call.append(self.last_rates[epoch : epoch + 1])
         yield MORE

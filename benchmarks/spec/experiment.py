@@ -103,9 +103,7 @@ class Experiment(Strict):
     @property
     def optimizer(self) -> contract.Optimizer:
         """The optimizer as the backends get it."""
-        spec = self.sgd or self.adam or self.adamw
-        assert spec  # as was validated
-        return spec.build()
+        return next(spec for spec in (self.sgd, self.adam, self.adamw) if spec).build()
 
     def check_batch(self, samples: int, what: str) -> None:
         """Raise ValueError if batch normalization cannot take the spread of a batch of so many samples.

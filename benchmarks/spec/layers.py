@@ -25,13 +25,16 @@ def _sides(least: int) -> Any:
             raise ValueError(f"it has to be {wanted}, but it is {value!r:.80}")
         return cast(tuple[int, int], tuple(both)) if isinstance(value, list | tuple) else both[0]
 
+    return PlainValidator(check)
+
+
+def _schema(least: int) -> Any:
     side = {"type": "integer", "minimum": least, "maximum": MOST}
-    pair = {"type": "array", "items": side, "minItems": 2, "maxItems": 2}
-    return Annotated[int | tuple[int, int], PlainValidator(check), WithJsonSchema({"anyOf": [side, pair]})]
+    return WithJsonSchema({"anyOf": [side, {"type": "array", "items": side, "minItems": 2, "maxItems": 2}]})
 
 
-Sides = _sides(1)
-Padding = _sides(0)
+Sides = Annotated[int | tuple[int, int], _sides(1), _schema(1)]
+Padding = Annotated[int | tuple[int, int], _sides(0), _schema(0)]
 
 
 def _pair(sides: int | tuple[int, int]) -> contract.Pair:

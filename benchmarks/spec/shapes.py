@@ -56,7 +56,7 @@ def _parameters(layer: contract.Layer) -> dict[str, Shape]:
             bias = {"bias": (layer.outputs,)} if layer.bias else {}
             return {"weight": (layer.outputs, layer.inputs // layer.groups, *layer.kernel), **bias}
         case contract.BatchNorm():
-            return {name: (layer.channels,) for name in ("weight", "bias", *contract.STATISTICS)}
+            return dict.fromkeys(("weight", "bias", *contract.STATISTICS), (layer.channels,))
         case _:
             return {}
 

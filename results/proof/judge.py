@@ -69,8 +69,8 @@ class Judgement:
     """What every honest float32 backend reproduces, for the first ``steps`` steps of an experiment.
 
     ``logits`` and ``trained_logits`` are ``[n, outputs]`` of the judged samples before the first and after the last
-    judged step, ``losses`` is ``[steps]``, ``first_step`` holds the parameters after one step, ``statistics`` the running
-    statistics after the last judged one. ``decisions`` is None in a regression. ``seconds`` is what it all took.
+    judged step, ``losses`` is ``[steps]``, ``first_step`` holds the parameters after one step, ``statistics`` the
+    running statistics after the last judged one. ``decisions`` is None in a regression. ``seconds`` is what all took.
     """
 
     steps: int
@@ -112,10 +112,11 @@ class Case:
         """The reference, or a float32 copy of it, with these parameters."""
         return Training(self.model, self.loss, self.optimizer, parameters, dtype, rounding, self.label_smoothing)
 
-    def step(self, run: Training, index: int, *watch: Watch) -> float:
-        """Have a run take the step of this index, and return its loss."""
+    def step(self, run: Training, index: int, watch: Watch | None = None) -> float:
+        """Have a run take the step of this index, and return its loss; ``watch`` sees every layer's input."""
         batch, rate = self.batches[index], None if self.rates is None else float(self.rates[index])
-        return run.step(self.features[batch], self.labels[batch], *watch, rate=rate)
+        watching = {"watch": watch} if watch else {}
+        return run.step(self.features[batch], self.labels[batch], rate=rate, **watching)
 
     def flushed(self, steps: NDArray[Any] | int) -> Any:
         """How far a number may be off after so many steps because subnormal ones were made 0.
@@ -123,8 +124,8 @@ class Case:
         Many processors, libraries and compilers do so, others do not; both are float32. A result that is flushed is off
         by less than the smallest normal number; to a number 2**23 times as large that is one rounding. But a weight of
         that size has it in every step anew, so that it may be stuck where another one decays: once in the weight, and
-        ``learning_rate`` times in what it is moved by, where it lives on for 1 / (1 - momentum) steps. Adam divides that
-        by epsilon at least.
+        ``learning_rate`` times in what it is moved by, where it lives on for 1 / (1 - momentum) steps. Adam divides
+        that by epsilon at least.
         """
         optimizer = self.optimizer
         if isinstance(optimizer, contract.Adam):

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.contract import LeakyReLU, MaxPool2d, ReLU, named_layers
-from backends.float64.windows import places
 from backends.float64.training import Training, Watch
+from backends.float64.windows import places
 from results.proof.judge import ROUNDING, Case
 from results.proof.ladder import place_of
 from results.record import Say
@@ -159,7 +159,7 @@ class Partings:
             run.parameters, run.state = after
 
     def _step(self, run: Training, index: int, watch: Watch | None = None) -> float:
-        return self._case.step(run, index, *([watch] if watch else []))
+        return self._case.step(run, index, watch)
 
     def _look(self, found: list[Decision], index: int, layer: str, x: Array) -> Array:
         """Keep the decisions of a layer that are closest to a tie."""

@@ -22,7 +22,15 @@ from backends.contract import (
     job_to_json,
 )
 
-LAYERS = (Conv2d(1, 2, (3, 3), (1, 1), (1, 1)), ReLU(), MaxPool2d((2, 2), (2, 2)), Tanh(), AvgPool2d((2, 2), (1, 1)), Flatten(), Linear(18, 3))
+LAYERS = (
+    Conv2d(1, 2, (3, 3), (1, 1), (1, 1)),
+    ReLU(),
+    MaxPool2d((2, 2), (2, 2)),
+    Tanh(),
+    AvgPool2d((2, 2), (1, 1)),
+    Flatten(),
+    Linear(18, 3),
+)
 PARAMETERS = {"0.bias": np.zeros(2, np.float32)}
 JOB = Job(
     Model((1, 8, 8), LAYERS),

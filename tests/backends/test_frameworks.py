@@ -40,16 +40,16 @@ ONLY_EVERY_STEP = {("pytorch", "compile")}
 """Modes whose kit is in ``nox -s check`` alone: this one is eager, its model and loss compiled."""
 
 EXAMPLES_OF = {
-    ("jax", "scan"): ("decay", "paddings"),
-    ("pytorch", "step"): ("paddings",),
-    ("pytorch", "aot"): ("decay",),
+    ("jax", "scan"): ("decay", "channels"),
+    ("pytorch", "step"): ("channels",),
+    ("pytorch", "aot"): ("blocks",),
 }
 """Modes whose compiler takes long for each example: of these, the quick kit; ``nox -s check`` has all of it for them.
 
 What is not seen here is seen elsewhere. The layers are built by the same code as in eager and jit, which have every
-example. SGD is jit's in scan; step and aot share theirs, which is without velocities in
-"decay", Nesterov's in "paddings", and plain momentum in the test of every step, which is of every mode. ``synchronize``
-is that of eager and jit, where it is timed.
+example. The optimizer is jit's in scan; step and aot share theirs, which is Nesterov's SGD in "channels", AdamW in
+"blocks", and plain momentum in the test of every step, which is of every mode. ``synchronize`` is that of eager and
+jit, where it is timed.
 """
 
 

@@ -302,7 +302,7 @@ def _window(layer: Conv2d | contract.Pool) -> str:
     height, width = layer.kernel
     texts = [f"{height}x{width}"]
     for name, sides in (("stride", layer.stride), ("padding", layer.padding)):
-        one = {side for side in sides}
+        one = set(sides)
         if sides != {"stride": (1, 1), "padding": (0, 0)}[name]:
             texts.append(f"{name} {sides[0] if len(one) == 1 else f'{sides[0]}x{sides[1]}'}")
     return " ".join(texts)

@@ -90,7 +90,7 @@ class Recording:
     arrays: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """"outputs" and "outputs again" before training, "losses" of every step, "trained outputs" after it."""
     parameters: dict[str, Parameters] = field(default_factory=dict)
-    """"loaded", "after predict", "held" (the same arrays once more, a step later), "one step", "trained" and "moments"."""
+    """"loaded", "after predict", "held" (the same arrays once more, a step later), "one step", "trained", "moments"."""
     busy_share: float = 0.0
     """Processor time per second while nothing is asked for, after training: 1.0 is one busy core."""
     seconds: float = 0.0

@@ -48,7 +48,15 @@ SMOOTH = Model(
 )
 KINKED = Model(
     (2, 8, 9),
-    (Conv2d(2, 3, (3, 3), (1, 1), (2, 2)), ReLU(), MaxPool2d((3, 3), (2, 2)), Conv2d(3, 2, (2, 2), (1, 1), (0, 0)), ReLU(), Flatten(), Linear(24, 3)),
+    (
+        Conv2d(2, 3, (3, 3), (1, 1), (2, 2)),
+        ReLU(),
+        MaxPool2d((3, 3), (2, 2)),
+        Conv2d(3, 2, (2, 2), (1, 1), (0, 0)),
+        ReLU(),
+        Flatten(),
+        Linear(24, 3),
+    ),
 )
 RESIDUAL = Model(
     (2, 6, 5),
@@ -116,7 +124,10 @@ def draw_parameters(model: Model, seed: int = 0) -> Parameters:
         for layer_name, layer in named_layers(model.layers)
         for name, shape in shapes(layer).items()
     }
-    return {name: np.abs(values) + 0.1 if name.endswith("running_var") else values for name, values in drawn.items()}
+    for name, values in drawn.items():
+        if name.endswith("running_var"):
+            np.abs(values, out=values)
+    return drawn
 
 
 def draw_samples(model: Model, loss: Loss, n: int, seed: int = 1) -> tuple[NDArray[np.float32], NDArray[np.generic]]:

@@ -29,10 +29,12 @@ from backends.contract import (
     Tanh,
     is_learned,
 )
+from backends.float64.activations import leaky_relu, relu
 from backends.float64.arrays import Array, Arrays
-from backends.float64.layers import OPERATIONS, batch_norm, flatten, leaky_relu, linear, max_pool2d, relu
+from backends.float64.layers import OPERATIONS, flatten, linear
+from backends.float64.normalization import batch_norm
+from backends.float64.windows import max_pool2d
 from tests.backends.float64.helpers import assert_close, by_differences, distinct, shapes
-
 
 ACTIVATIONS = (ReLU(), LeakyReLU(0.1), Tanh(), Sigmoid(), SiLU(), GELU(tanh=False), GELU(tanh=True), Softplus())
 
@@ -46,7 +48,7 @@ def layers_with_inputs(draw: st.DrawFn, *kinds: type[Layer]) -> tuple[Layer, Arr
     kernel, stride, padding = (draw(pair) for pair in pairs)
     h, w = (draw(st.integers(side, side + 3)) for side in kernel)
     shape: tuple[int, ...] = (n, c, h, w)
-    layer: Layer
+    layer: Any
     if kind is Linear:
         layer, shape = Linear(c * h, draw(st.integers(1, 3)), draw(st.booleans())), (n, c * h)
     elif kind is Conv2d:

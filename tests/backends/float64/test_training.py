@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backends.contract import SGD, Adam, Conv2d, Flatten, Linear, Loss, MaxPool2d, Model, is_learned
+from backends.float64.arrays import Back
 from backends.float64.losses import LOSSES
 from backends.float64.optimizers import Moments
 from backends.float64.training import Pass, Training, backward, forward
@@ -55,6 +56,7 @@ def test_every_choice_of_a_max_pool_that_rounding_could_turn_is_turned_in_one_of
     taken = []
     for rounding in (0.0, EPSILON, -EPSILON):
         _, backs = forward(model, own, features, Pass(rounding=rounding))
+        assert isinstance(backs[1], Back)
         taken.append(backs[1].inputs(np.ones((100, 1, 1, 1)))[:, 0, 0, 0] != 0)
     assert len(set(taken[0])) == 1
     assert ((taken[1] != taken[0]) | (taken[2] != taken[0])).all()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backends.contract import Linear
+from backends.contract import SGD, Linear
 from benchmarks.errors import InputError
 from benchmarks.spec import experiment as experiments
 
@@ -26,6 +26,10 @@ learning_rate = 0.1
 """
 
 
+HASHES = {"digits-mlp": "0b74e9b2931b", "digits-cnn": "c1b13210e979", "cifar10-cnn": "1f094e754ff8"}
+"""Beginnings of the hashes that these had before there were other layers, optimizers, and schedules."""
+
+
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "mine.toml"
     path.write_text(text)
@@ -34,7 +38,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_a_good_file_is_read_with_the_defaults_filled_in(tmp_path: Path) -> None:
     experiment = experiments.load(write(tmp_path, GOOD))
-    assert (experiment.seed, experiment.validation, experiment.sgd.momentum) == (1, 0.0, 0.0)
+    assert (experiment.seed, experiment.validation, experiment.optimizer) == (1, 0.0, SGD(0.1, 0.0, False, 0.0))
     assert experiment.input == "resident"
     assert experiment.model.layers[1] == Linear(64, 10)
 
@@ -50,7 +54,30 @@ def test_a_good_file_is_read_with_the_defaults_filled_in(tmp_path: Path) -> None
         (("epochs = 1", "epochs = 1000000000"), ["epochs", "less than or equal to 10000"]),
         (('{ layer = "flatten" }, ', ""), ["layers[0] (linear)", "(1, 8, 8)", "flatten"]),
         (("outputs = 10", "outputs = 9"), ["layers[1] (linear)", "(9,)", "10 classes"]),
-        (("outputs = 10", "outputs = 10, bias = 2"), ["layers[1]", "unknown key 'bias'"]),
+        (("outputs = 10", "outputs = 10, biass = 2"), ["layers[1]", "unknown key 'biass'", "'bias'"]),
+        (("[sgd]", "[adam]\nbeta1 = 1.0"), ["adam.beta1", "less than 1"]),
+        (("[sgd]", "[adam]\nlearning_rate = 0.1\n[sgd]"), ["one optimizer", "[sgd] and [adam]"]),
+        (("[sgd]\nlearning_rate = 0.1", ""), ["one optimizer", "none"]),
+        (("[sgd]", '[schedule]\nname = "cosine"\nwarm_up = 2.0\n[sgd]'), ["schedule.warm_up", "2 epochs", "1"]),
+        (("[sgd]", '[schedule]\nname = "step"\n[sgd]'), ["schedule", "either every or at"]),
+        (("[sgd]", '[schedule]\nname = "poly"\n[sgd]'), ["schedule", "poly", "cosine"]),
+        (("[sgd]", '[initial]\nweights = "normal"\n[sgd]'), ["initial", "spread"]),
+        (("epochs = 1", "epochs = 1\nlabel_smoothing = 1.0"), ["label_smoothing", "less than 1"]),
+        (("batch_size = 32", "batch_size = 1"), ["batch_size", "batch_norm", "at least 2"]),
+        (('"flatten" }', '"conv2d", channels = 4, kernel = [3, 0] }'), ["layers[0].kernel", "[height, width]", "0"]),
+        (('"flatten" }', '"conv2d", channels = 4, kernel = 3, groups = 2 }'), ["layers[0] (conv2d)", "groups = 2"]),
+        (('"flatten" }', '"max_pool2d", kernel = 2, padding = 2 }'), ["layers[0] (max_pool2d)", "half"]),
+        (
+            ('"flatten" }', '"residual", layers = [{ layer = "conv2d", channels = 4, kernel = 3 }] }'),
+            ["layers[0] (residual)", "(4, 6, 6)", "(1, 8, 8)"],
+        ),
+        (
+            (
+                '"flatten" }',
+                '"residual", layers = [{ layer = "relu" }, { layer = "conv2d", channels = 4, kernel = 9 }] }',
+            ),
+            ["layers[0] (residual)", "its layers[1] (conv2d)", "9 x 9"],
+        ),
         (('"linear"', '"dense"'), ["layers[1]", "dense", "linear"]),
         (('"digits"', '"digit"'), ["data", "digit", "mnist"]),
         (('"cross-entropy"', '"mean-squared-error"'), ["loss", "mean-squared-error", "cross-entropy"]),
@@ -62,7 +89,10 @@ def test_a_good_file_is_read_with_the_defaults_filled_in(tmp_path: Path) -> None
 )
 def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], expected: list[str]) -> None:
     assert change[0] in GOOD
-    path = write(tmp_path, GOOD.replace(*change))
+    text = GOOD.replace(*change)
+    if "batch_norm" in expected:
+        text = text.replace('{ layer = "linear"', '{ layer = "batch_norm" }, { layer = "linear"')
+    path = write(tmp_path, text)
     with pytest.raises(InputError) as error:
         experiments.load(path)
     message = str(error.value)
@@ -115,9 +145,31 @@ def test_the_hash_is_of_what_is_trained_not_of_how_it_is_described(tmp_path: Pat
     )
 
 
+@pytest.mark.parametrize(("name", "beginning"), HASHES.items())
+def test_keys_that_were_added_leave_the_hash_of_older_experiments_as_it_was(name: str, beginning: str) -> None:
+    assert experiments.load(experiments.find(name)).hash.startswith(beginning)
+
+
+def test_a_key_that_was_added_enters_the_hash_once_it_says_something(tmp_path: Path) -> None:
+    def changed(**values: Any) -> str:
+        return experiments.Experiment.model_validate({**tomllib.loads(GOOD), **values}).hash
+
+    layers: list[dict[str, Any]] = [{"layer": "flatten"}, {"layer": "linear", "outputs": 10, "bias": False}]
+    hashes = {
+        changed(),
+        changed(label_smoothing=0.1),
+        changed(layers=layers),
+        changed(schedule={"name": "cosine"}),
+        changed(initial={"weights": "he"}),
+        changed(sgd={"learning_rate": 0.1, "clip_norm": 1.0}),
+    }
+    assert len(hashes) == 6
+
+
 def test_overrides_reach_into_tables_and_are_validated() -> None:
     path = experiments.find("digits-mlp")
     changed = experiments.load(path, {"sgd.momentum": 0.5, "data.samples": 200, "epochs": 2})
+    assert changed.sgd
     assert (changed.sgd.momentum, changed.data.samples, changed.epochs) == (0.5, 200, 2)
     for overrides, message in (
         ({"sgd.momentun": 0.5}, "did you mean 'momentum'"),

@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from backends.contract import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Model, ReLU, Tanh, model_to_json
+from backends.contract import (
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    GlobalAvgPool2d,
+    Linear,
+    MaxPool2d,
+    Model,
+    ReLU,
+    Residual,
+    Tanh,
+    model_to_json,
+)
 from backends.hosting import environments
 from backends.hosting.environments import Interpreters
 from benchmarks.spec import experiment
@@ -33,7 +45,9 @@ def test_no_gradient_goes_through_layers_before_the_first_one_with_parameters() 
 
 
 def test_a_convolution_is_a_product_at_every_position_of_its_kernel() -> None:
-    model = Model((3, 9, 7), (Conv2d(3, 8, kernel=3, stride=2, padding=1), Flatten(), Linear(8 * 5 * 4, 10)))
+    model = Model(
+        (3, 9, 7), (Conv2d(3, 8, kernel=(3, 3), stride=(2, 2), padding=(1, 1)), Flatten(), Linear(8 * 5 * 4, 10))
+    )
     convolution, linear = 2 * 6 * (5 * 4) * 8 * 3 * 3 * 3, 2 * 6 * 160 * 10
     assert step_flops(model, 6) == 2 * convolution + 3 * linear
 
@@ -60,13 +74,30 @@ MODELS = {
     "digits-mlp": experiment.load(experiment.find("digits-mlp")).model,
     "digits-cnn": experiment.load(experiment.find("digits-cnn")).model,
     "cifar10-cnn": experiment.load(experiment.find("cifar10-cnn")).model,
+    "digits-resnet": experiment.load(experiment.find("digits-resnet")).model,
+    "digits-mobilenet": experiment.load(experiment.find("digits-mobilenet")).model,
+    "a block first, groups, a rectangular kernel": Model(
+        (4, 9, 8),
+        (
+            Residual(
+                (
+                    Conv2d(4, 6, (3, 1), (2, 2), (1, 0), groups=2, bias=False),
+                    ReLU(),
+                    Conv2d(6, 6, (1, 1), (1, 1), (0, 0)),
+                ),
+                (Conv2d(4, 6, (1, 1), (2, 2), (0, 0)),),
+            ),
+            GlobalAvgPool2d(),
+            Linear(6, 3, bias=False),
+        ),
+    ),
     "pool first, strides, borders that are dropped": Model(
         (2, 13, 11),
         (
             AvgPool2d((2, 2), (1, 1)),
-            Conv2d(2, 4, kernel=3, stride=2, padding=0),
+            Conv2d(2, 4, kernel=(3, 3), stride=(2, 2), padding=(0, 0)),
             ReLU(),
-            Conv2d(4, 6, kernel=2, stride=3, padding=2),
+            Conv2d(4, 6, kernel=(2, 2), stride=(3, 3), padding=(2, 2)),
             MaxPool2d((2, 2), (1, 1)),
             Flatten(),
             Linear(6 * 2 * 2, 3),

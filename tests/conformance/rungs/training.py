@@ -85,8 +85,8 @@ def statistics(evidence: Evidence) -> Finding:
             differences.append(compare(trained[parameter], expected, f"{name}: {parameter}"))
     difference = worst(differences)
     advice = (
-        "running = (1 - momentum) * running + momentum * of the batch, once in every step; the variance that is kept is "
-        "divided by the number of values less one; predict leaves both alone"
+        "running = (1 - momentum) * running + momentum * of the batch, once in every step; the variance that is kept "
+        "is divided by the number of values less one; predict leaves both alone"
     )
     return Finding(difference.holds, f"{len(differences)} arrays: {difference}", advice)
 

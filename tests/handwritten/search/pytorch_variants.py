@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch._higher_order_ops.scan import scan
 from torch.nn import functional
+from torch.utils._pytree import tree_leaves, tree_map
 
 from backends import contract
 from backends.pytorch import PyTorch
@@ -64,7 +65,9 @@ class PyTorchVariants(PyTorch):
         """Load as the backend does, and then change what the variant is about."""
         lockstep = {"compile-gather-ahead": "compile"}.get(job.mode, "step" if job.mode in STEPS else "eager")
         super().load(replace(job, mode=lockstep))
-        self.variant, self.sgd = job.mode, job.optimizer
+        self.variant = job.mode
+        assert isinstance(job.optimizer, contract.SGD)  # the default experiments have no other
+        self.sgd = job.optimizer
         self.parameters_ = list(self.network.parameters())
         self.loss_function = functional.cross_entropy if job.loss == "cross-entropy" else functional.mse_loss
         torch.backends.mkldnn.set_flags(_enabled=job.mode != "no-mkldnn")
@@ -132,7 +135,7 @@ class PyTorchVariants(PyTorch):
 
             parameter.register_post_accumulate_grad_hook(update)
 
-    def train(self, data: Any, batches: NDArray[np.int64]) -> torch.Tensor:
+    def train(self, data: Any, batches: NDArray[np.int64], rates: Any = None) -> torch.Tensor:
         """Take the steps in the variant's way, or in the backend's with what was put into its place."""
         if self.variant in ("script", "trace", "trace-onednn", "aot-forward") and self.aot is None:
             self.aot = self._compiled(data, torch.from_numpy(batches[0]))
@@ -256,7 +259,7 @@ class PyTorchVariants(PyTorch):
     def _train_unguarded(self, data: Any, batches: torch.Tensor) -> torch.Tensor:
         losses = []
         for number, rows in enumerate(batches):
-            losses.append(self.compiled_step(self.weights, self.velocities, 1.0, data, rows).item())
+            losses.append(self.compiled_step(self.held, 1.0, data, rows).item())
             if number == 0:
                 torch.compiler.set_stance(skip_guard_eval_unsafe=True)
         torch.compiler.set_stance("default")
@@ -265,30 +268,29 @@ class PyTorchVariants(PyTorch):
     def _train_several(self, data: Any, batches: torch.Tensor) -> torch.Tensor:
         whole = len(batches) // 10 * 10
         calls = batches[:whole].split(10) if whole else ()
-        losses = [self.several_steps(self.weights, self.velocities, data, rows) for rows in calls]
-        rest = [self.step(self.weights, self.velocities, 1.0, data, rows)[None] for rows in batches[whole:]]
+        losses = [self.several_steps(self.held, data, rows) for rows in calls]
+        rest = [self.step(self.held, 1.0, data, rows)[None] for rows in batches[whole:]]
         return torch.cat([*losses, *rest])
 
-    def _several_steps(self, weights: Any, velocities: Any, data: Any, batches: torch.Tensor) -> torch.Tensor:
-        return torch.stack([self.step(weights, velocities, 1.0, data, rows) for rows in batches.unbind()])
+    def _several_steps(self, held: Any, data: Any, batches: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self.step(held, 1.0, data, rows) for rows in batches.unbind()])
 
     def _train_keeping_steps(self, data: Any, batches: torch.Tensor) -> torch.Tensor:
-        return torch.stack([self.compiled_step(self.weights, self.velocities, 1.0, data, rows) for rows in batches])
+        return torch.stack([self.compiled_step(self.held, 1.0, data, rows) for rows in batches])
 
     def _train_scan(self, data: Any, batches: torch.Tensor) -> torch.Tensor:
-        (weights, velocities), losses = self.several_steps(self.weights, self.velocities, data, batches)
-        for ours, theirs in ((self.weights, weights), (self.velocities, velocities)):
-            for name, values in theirs.items():
-                ours[name].copy_(values)
+        held, losses = self.several_steps(self.held, data, batches)
+        for ours, theirs in zip(tree_leaves(self.held), tree_leaves(held), strict=True):
+            ours.copy_(theirs)
         return losses
 
-    def _scan(self, weights: Any, velocities: Any, data: Any, batches: torch.Tensor) -> Any:
+    def _scan(self, held: Any, data: Any, batches: torch.Tensor) -> Any:
         def body(carry: Any, rows: torch.Tensor) -> Any:
-            weights, velocities = ({name: value.clone() for name, value in part.items()} for part in carry)
-            loss = self.step(weights, velocities, 1.0, data, rows)
-            return (weights, velocities), loss.clone()
+            held = tree_map(torch.clone, carry)
+            loss = self.step(held, 1.0, data, rows)
+            return held, loss.clone()
 
-        return scan(body, (weights, velocities), batches)
+        return scan(body, held, batches)
 
 
 class _WithLoss(nn.Module):

@@ -72,6 +72,7 @@ class Contestant(Training):
         loss, gradients, _ = self.gradients(features, labels)
         for name, g in gradients.items():
             p, v, sgd = before[name], self.state.get(name), self.optimizer
+            assert isinstance(sgd, SGD)
             g = own(g + own(np.float32(sgd.weight_decay) * p))
             v = g if v is None else own(own(np.float32(sgd.momentum) * v) + g)
             u = own(g + own(np.float32(sgd.momentum) * v)) if sgd.nesterov else v
@@ -156,9 +157,9 @@ def test_a_busy_machine_costs_no_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     _, audit = work(case)
     step = Training.step
 
-    def waiting_step(*arguments: Any) -> float:
+    def waiting_step(*arguments: Any, **options: Any) -> float:
         time.sleep(0.02)
-        return step(*arguments)
+        return step(*arguments, **options)
 
     monkeypatch.setattr(Training, "step", waiting_step)
     assert judge(case, 0.25).steps == 30

@@ -50,13 +50,13 @@ def losses_of(case: Case, run: Training | None = None, faster_from: int = STEPS)
     return np.array(found)
 
 
-def close_to_a_tie(case: Case, layer: int) -> tuple[Case, Case, int]:
+def close_to_a_tie(case: Case, layer: str) -> tuple[Case, Case, int]:
     """The case and a neighbour a rounding away, between which one decision in step 1 lies, and its sample."""
     row = 1
     sample = int(case.batches[0][row])
-    found: dict[int, Any] = {}
+    found: dict[str, Any] = {}
 
-    def keep(number: int, x: NDArray[Any]) -> NDArray[Any]:
+    def keep(number: str, x: NDArray[Any]) -> NDArray[Any]:
         found[number] = x
         return x
 
@@ -66,7 +66,7 @@ def close_to_a_tie(case: Case, layer: int) -> tuple[Case, Case, int]:
     for side in (1e-9, -1e-9):
         initial = {name: value.astype(np.float64) for name, value in case.initial.items()}
         features = case.features.astype(np.float64)
-        if isinstance(case.model.layers[layer], ReLU):
+        if isinstance(case.model.layers[int(layer)], ReLU):
             initial["0.bias"][2] -= found[layer][row, 2] - side
         else:
             # Two pixels of one window whose neighbourhoods are equal have equal sums; one of them is moved.
@@ -77,8 +77,8 @@ def close_to_a_tie(case: Case, layer: int) -> tuple[Case, Case, int]:
     return cases[0], cases[1], sample
 
 
-@pytest.mark.parametrize(("model", "layer", "kind"), [(DENSE, 1, "ReLU"), (POOLED, 1, "max pool")])
-def test_the_decision_is_found_with_layer_sample_and_margin(model: Model, layer: int, kind: str) -> None:
+@pytest.mark.parametrize(("model", "layer", "kind"), [(DENSE, "1", "ReLU"), (POOLED, "1", "max pool")])
+def test_the_decision_is_found_with_layer_sample_and_margin(model: Model, layer: str, kind: str) -> None:
     here, there, sample = close_to_a_tie(case_of(model), layer)
     parting = Partings(here).explain(losses_of(there).astype(np.float32), losses_of(here))
     assert parting

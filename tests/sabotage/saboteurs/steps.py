@@ -149,7 +149,7 @@ SABOTEURS = (
             for batch in batches:
                 losses += super().train(data, [batch])
                 sgd = self.training.optimizer
-                self.training.optimizer = type(sgd)(sgd.learning_rate * 0.999, sgd.momentum, sgd.nesterov, sgd.weight_decay)
+                self.training.optimizer = replace(sgd, learning_rate=sgd.learning_rate * 0.999)
             return losses
         """,
     ),
