@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import Field, BeforeValidator, WithJsonSchema
 
 from backends import contract
 from benchmarks.spec.shapes import Shape, ShapeError, leaving
@@ -27,7 +27,7 @@ def _sides(least: int) -> Any:
 
     side = {"type": "integer", "minimum": least, "maximum": MOST}
     pair = {"type": "array", "items": side, "minItems": 2, "maxItems": 2}
-    return Annotated[int | tuple[int, int], PlainValidator(check), WithJsonSchema({"anyOf": [side, pair]})]
+    return Annotated[int | tuple[int, int], BeforeValidator(check), WithJsonSchema({"anyOf": [side, pair]})]
 
 
 Sides = _sides(1)
