@@ -22,7 +22,7 @@ from benchmarks.session.request import Selection
 from results.store import Store
 from tests.sabotage.saboteurs import EVERYTHING, EXPERIMENTS, Saboteur
 
-TOGETHER = 8
+TOGETHER = 16
 """Saboteurs in one bench: its workers start at the same time."""
 
 

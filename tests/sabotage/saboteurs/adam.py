@@ -49,16 +49,14 @@ SABOTEURS = (
         FIRST_STEP,
         {"root + adam.epsilon": "root + adam.epsilon / (1 - adam.beta2**steps) ** 0.5"},
     ),
-    adam("adam_epsilon_missing", "epsilon of 1e-8, the default", FIRST_STEP, {"root + adam.epsilon": "root + 1e-8"}),
+    adam("adam_epsilon", "epsilon of 1e-8, the default", FIRST_STEP, {"root + adam.epsilon": "root + 1e-8"}),
     adam(
         "adam_uncorrected",
         "no bias correction, as in MindSpore's nn.AdamWeightDecay",
         FIRST_STEP,
         {FIRST_MOMENT: "adam.learning_rate", SECOND_MOMENT: "v ** 0.5"},
     ),
-    adam(
-        "adam_first_moment_uncorrected", "only v is corrected", FIRST_STEP, {FIRST_MOMENT: "adam.learning_rate"}
-    ),
+    adam("adam_first_moment_uncorrected", "only v is corrected", FIRST_STEP, {FIRST_MOMENT: "adam.learning_rate"}),
     adam("adam_second_moment_uncorrected", "only m is corrected", FIRST_STEP, {SECOND_MOMENT: "v ** 0.5"}),
     adam(
         "adam_betas_swapped",
@@ -71,11 +69,11 @@ SABOTEURS = (
     ),
     adam(
         "adam_beta2",
-        "beta2 of 0.99 instead of 0.999",
+        "beta2 of 0.999, the default",
         CURVE,
         {
-            "v = adam.beta2 * v + (1 - adam.beta2) * (g * g)": "v = 0.99 * v + 0.01 * (g * g)",
-            "1 - adam.beta2**steps": "1 - 0.99**steps",
+            "v = adam.beta2 * v + (1 - adam.beta2) * (g * g)": "v = 0.999 * v + 0.001 * (g * g)",
+            "1 - adam.beta2**steps": "1 - 0.999**steps",
         },
     ),
     adam(
@@ -84,7 +82,9 @@ SABOTEURS = (
         FIRST_STEP,
         {"steps += 1": "steps += 1 + (steps == 0)"},
     ),
-    adam("adam_nesterov", "Nadam instead of Adam", FIRST_STEP, {"* (m / (root": "* ((adam.beta1 * m + 0.1 * g) / (root"}),
+    adam(
+        "adam_nesterov", "Nadam instead of Adam", FIRST_STEP, {"* (m / (root": "* ((adam.beta1 * m + 0.1 * g) / (root"}
+    ),
     adam(
         "adam_largest_second_moment",
         "AMSGrad: v never falls",
@@ -97,12 +97,17 @@ SABOTEURS = (
         FIRST_STEP,
         {DECAY: "g = g + adam.weight_decay * p"},
     ),
-    adam("adam_decay_without_rate", "decay is not multiplied by the rate", FIRST_STEP, {DECAY: "p = p * (1 - adam.weight_decay)"}),
+    adam(
+        "adam_decay_without_rate",
+        "decay is not multiplied by the rate",
+        FIRST_STEP,
+        {DECAY: "p = p * (1 - adam.weight_decay)"},
+    ),
     adam(
         "adam_decay_at_full_rate",
         "decay is multiplied by the rate of the optimizer, whatever the schedule says",
         CURVE,
-        {DECAY: "p = p * (1 - 0.003 * adam.weight_decay)"},
+        {DECAY: "p = p * (1 - 0.01 * adam.weight_decay)"},
     ),
     adam(
         "adam_decay_spares_vectors",
@@ -114,7 +119,10 @@ SABOTEURS = (
         "adam_decay_afterwards",
         "decay after the update instead of before it",
         FIRST_STEP,
-        {DECAY: "pass", "return p, Moments": "p = p * (1 - adam.learning_rate * adam.weight_decay)\n    return p, Moments"},
+        {
+            DECAY: "pass",
+            "return p, Moments": "p = p * (1 - adam.learning_rate * adam.weight_decay)\n    return p, Moments",
+        },
     ),
     adam(
         "adam_half_moments",
@@ -140,7 +148,10 @@ SABOTEURS = (
         "decay of the running statistics",
         FIRST_STEP,
         "training.Training.step",
-        {"self.parameters.update(moved)": "self.parameters.update({name: value * (1 - 3e-4) for name, value in moved.items()})"},
+        {
+            "self.parameters.update(moved)": "decayed = {name: 0.999 * value for name, value in moved.items()}\n"
+            "    self.parameters.update(decayed)"
+        },
         ADAM,
     ),
     trained(

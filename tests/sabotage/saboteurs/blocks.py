@@ -7,6 +7,7 @@ from tests.sabotage.saboteurs.saboteur import FIRST_STEP, LOGITS, edited
 SUM = "x = rounded(y + z, how.rounding)"
 CHAIN = "training._chain"
 CONV = "windows.conv2d"
+START = "n, c, h, w = x.shape"
 PADDED = "padded[:, :, top : top + h, left : left + w] = x.swapaxes(0, 1)"
 
 SABOTEURS = (
@@ -26,7 +27,7 @@ SABOTEURS = (
         CHAIN,
         {
             "for i, layer in": "early = x\n    for i, layer in",
-            "_chain(layer.shortcut, parameters, x, ": "_chain(layer.shortcut, parameters, x if layer.shortcut else early, ",
+            "(layer.shortcut, parameters, x, ": "(layer.shortcut, parameters, x if layer.shortcut else early, ",
             "x, back = _layer(": "early = x\n            x, back = _layer(",
         },
     ),
@@ -64,8 +65,8 @@ SABOTEURS = (
         LOGITS,
         CONV,
         {
-            "n, c, h, w = x.shape": "layer = type(layer)(layer.inputs, layer.outputs, layer.kernel[::-1], layer.stride, "
-            "layer.padding[::-1], layer.groups, layer.bias)\n    n, c, h, w = x.shape"
+            START: "from dataclasses import replace\n"
+            f"    layer = replace(layer, kernel=layer.kernel[::-1], padding=layer.padding[::-1])\n    {START}"
         },
     ),
     edited(
@@ -73,14 +74,14 @@ SABOTEURS = (
         "a group takes every second channel rather than neighbours",
         LOGITS,
         CONV,
-        {"n, c, h, w = x.shape": "n, c, h, w = x.shape\n    x = x[:, np.arange(c).reshape(-1, layer.groups).T.ravel()]"},
+        {START: f"{START}\n    x = x[:, np.arange(c).reshape(-1, layer.groups).T.ravel()]"},
     ),
     edited(
         "conv_groups_see_the_first",
         "every group sees the channels of the first",
         LOGITS,
         CONV,
-        {"n, c, h, w = x.shape": "n, c, h, w = x.shape\n    x = x[:, np.arange(c) % (c // layer.groups)]"},
+        {START: f"{START}\n    x = x[:, np.arange(c) % (c // layer.groups)]"},
     ),
     edited(
         "conv_multiplier_first",
@@ -88,8 +89,8 @@ SABOTEURS = (
         LOGITS,
         CONV,
         {
-            "y.swapaxes(0, 1), Back(inputs, parameters)": "y.swapaxes(0, 1)[:, np.arange(layer.outputs).reshape(groups, -1).T"
-            ".ravel()], Back(inputs, parameters)"
+            "return y.swapaxes(0, 1)": "order = np.arange(layer.outputs).reshape(groups, -1).T.ravel()\n"
+            "    return y.swapaxes(0, 1)[:, order]"
         },
     ),
     edited(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from tests.sabotage.saboteurs.saboteur import (
     AFTERWARDS,
-    CURVE,
     FIRST_STEP,
     LOGITS,
     LOSS,
@@ -29,7 +28,7 @@ UNBIASED = " * x.dtype.type(count / max(count - 1, 1))"
 EPSILON = "x.dtype.type(layer.epsilon)"
 REST = "g - by_mean - z * by_var"
 BATCH = "if training:\n        mean = "
-MEAN = "mean = x.mean(axis=axes)"
+NORMALIZED = "z = (x - mean.reshape(shape)) * inverse.reshape(shape)\n"
 
 SABOTEURS = (
     norm("norm_biased_running_var", "biased running variance, as in Keras and Flax", FIRST_STEP, {UNBIASED: ""}),
@@ -37,7 +36,10 @@ SABOTEURS = (
         "norm_unbiased_var",
         "the variance in the normalization is unbiased",
         LOSS,
-        {"    inverse = ": f"    if training:\n        var = var{UNBIASED}\n    inverse = ", f"var{UNBIASED}}}": "var}"},
+        {
+            "    inverse = ": f"    if training:\n        var = var{UNBIASED}\n    inverse = ",
+            f"var{UNBIASED}}}": "var}",
+        },
     ),
     norm(
         "norm_momentum_reversed",
@@ -51,7 +53,12 @@ SABOTEURS = (
         FIRST_STEP,
         {"share = x.dtype.type(layer.momentum)": "share = x.dtype.type(0.1)"},
     ),
-    norm("norm_evaluates", "normalizes by the running statistics in training", LOSS, {BATCH: "if False:\n        mean = "}),
+    norm(
+        "norm_evaluates",
+        "normalizes by the running statistics in training",
+        LOSS,
+        {BATCH: "if False:\n        mean = "},
+    ),
     norm("norm_predicts_by_batch", "predict normalizes by the batch", LOGITS, {BATCH: "if True:\n        mean = "}),
     norm("norm_never_moved", "running statistics are never updated", FIRST_STEP, {MOVED: "own[name]"}),
     Saboteur(
@@ -67,9 +74,14 @@ SABOTEURS = (
         """,
         experiment=MODELS,
     ),
-    norm("norm_epsilon_outside", "epsilon outside the root", LOGITS, {f"np.sqrt(var + {EPSILON})": f"(np.sqrt(var) + {EPSILON})"}),
+    norm(
+        "norm_epsilon_outside",
+        "epsilon outside the root",
+        LOSS,
+        {f"np.sqrt(var + {EPSILON})": f"(np.sqrt(var) + {EPSILON})"},
+    ),
     norm("norm_epsilon_of_keras", "epsilon of 1e-3 instead of 1e-5", LOGITS, {EPSILON: "x.dtype.type(1e-3)"}),
-    norm("norm_epsilon_of_cudnn", "epsilon of 2e-5 instead of 1e-5", LOGITS, {EPSILON: "x.dtype.type(2e-5)"}),
+    norm("norm_epsilon_of_cudnn", "epsilon of 2e-5 instead of 1e-5", LOSS, {EPSILON: "x.dtype.type(2e-5)"}),
     norm("norm_constants", "the gradient takes mean and variance for constants", FIRST_STEP, {REST: "g"}),
     norm("norm_constant_var", "the gradient takes the variance for a constant", FIRST_STEP, {REST: "g - by_mean"}),
     norm("norm_constant_mean", "the gradient takes the mean for a constant", FIRST_STEP, {REST: "g - z * by_var"}),
@@ -77,14 +89,17 @@ SABOTEURS = (
         "norm_of_pixels",
         "each pixel is normalized over the batch, rather than each channel",
         LOSS,
-        {"inverse.reshape(shape)\n": "inverse.reshape(shape)\n    z = (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + layer.epsilon) if training else z\n"},
+        {
+            NORMALIZED: f"{NORMALIZED}    if training:\n"
+            "        z = (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + layer.epsilon)\n"
+        },
     ),
     norm(
         "norm_of_samples",
         "each channel of each sample is normalized by itself",
         LOSS,
         {
-            "inverse.reshape(shape)\n": "inverse.reshape(shape)\n    if training:\n"
+            NORMALIZED: f"{NORMALIZED}    if training:\n"
             "        z = (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + layer.epsilon)\n"
         },
     ),
@@ -93,16 +108,21 @@ SABOTEURS = (
         "the halves of a batch are normalized by themselves, as replicas do that do not synchronize",
         LOSS,
         {
-            "inverse.reshape(shape)\n": "inverse.reshape(shape)\n    if training:\n"
-            "        halves = [h - h.mean(axes, keepdims=True) for h in np.split(x, [len(x) // 2])]\n"
-            "        z = np.concatenate([h / np.sqrt((h**2).mean(axes, keepdims=True) + layer.epsilon) for h in halves])\n"
+            NORMALIZED: f"{NORMALIZED}    if training:\n"
+            "        halves = [half - half.mean(axes, keepdims=True) for half in np.split(x, [len(x) // 2])]\n"
+            "        spreads = [np.sqrt((half**2).mean(axes, keepdims=True) + layer.epsilon) for half in halves]\n"
+            "        z = np.concatenate([half / spread for half, spread in zip(halves, spreads)])\n"
         },
     ),
     norm(
         "norm_not_learned",
         "weight and bias of batch norm are not learned",
         FIRST_STEP,
-        {'{"weight": (g * z).sum(axis=axes), "bias": g.sum(axis=axes)}\n\n': '{}\n\n    exact = lambda g: {"weight": (g * z).sum(axis=axes), "bias": g.sum(axis=axes)}\n\n', "own_gradients = parameters(g)": "own_gradients = exact(g)"},
+        {
+            "def parameters(g": "def exact(g",
+            "def inputs(g": "def parameters(g):\n        return {}\n\n    def inputs(g",
+            "own_gradients = parameters(g)": "own_gradients = exact(g)",
+        },
     ),
     norm(
         "norm_half_statistics",

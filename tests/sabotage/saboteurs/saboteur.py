@@ -11,7 +11,8 @@ EVERYTHING = str(Path(__file__).parents[1] / "everything.toml")
 VANISHING = str(Path(__file__).parents[1] / "vanishing.toml")
 MODELS = str(Path(__file__).parents[1] / "models.toml")
 ADAM = str(Path(__file__).parents[1] / "adam.toml")
-EXPERIMENTS = (EVERYTHING, VANISHING, MODELS, ADAM)
+ZERO = str(Path(__file__).parents[1] / "zero.toml")
+EXPERIMENTS = (EVERYTHING, VANISHING, ZERO, MODELS, ADAM)
 """The experiments that saboteurs are run on."""
 
 WEIGHTS = "weights in = out"

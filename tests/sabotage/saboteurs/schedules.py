@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.sabotage.saboteurs.saboteur import (
-    ADAM,
     AFTERWARDS,
     CURVE,
     FIRST_STEP,
@@ -35,7 +34,9 @@ LOSS_OF = "losses.cross_entropy"
 SABOTEURS = (
     rates("schedule_ignored", "always the rate of the optimizer", FIRST_STEP, "None"),
     rates("schedule_half", "rates in float16", FIRST_STEP, "rates.astype(np.float16)"),
-    rates("schedule_times_rate", "rates are taken for factors of the optimizer's", FIRST_STEP, "rates * np.float32(0.1)"),
+    rates(
+        "schedule_times_rate", "rates are taken for factors of the optimizer's", FIRST_STEP, "rates * np.float32(0.1)"
+    ),
     trained(
         "schedule_warms_up_from_0",
         "the schedule begins with a rate of 0",
@@ -54,7 +55,9 @@ SABOTEURS = (
         return super().train(data, batches, np.append(before, rates[:-1]))
         """,
     ),
-    rates("schedule_once_a_call", "all steps of a call have the rate of the first", CURVE, "np.full_like(rates, rates[0])"),
+    rates(
+        "schedule_once_a_call", "all steps of a call have the rate of the first", CURVE, "np.full_like(rates, rates[0])"
+    ),
     trained(
         "schedule_compiled_in",
         "the rate of the very first step for all of them",
@@ -81,7 +84,6 @@ SABOTEURS = (
         "the short last batch is trained at the rate of the optimizer",
         CURVE,
         "rates if batches.shape[1] == 32 else None",
-        ADAM,
     ),
     trained(
         "schedule_ends",
@@ -100,24 +102,53 @@ SABOTEURS = (
         "the rate is inside the velocity, as in Keras",
         CURVE,
         "optimizers._sgd",
-        {"else sgd.momentum * old + g": "else sgd.momentum * old + sgd.learning_rate * g", "v = g if": "v = sgd.learning_rate * g if", "p - sgd.learning_rate * (": "p - ("},
+        {
+            "else sgd.momentum * old + g": "else sgd.momentum * old + sgd.learning_rate * g",
+            "v = g if": "v = sgd.learning_rate * g if",
+            "p - sgd.learning_rate * (": "p - (",
+        },
     ),
     clipping("clip_ignored", "gradients are not clipped", {"norm <= limit": "True"}),
-    clipping("clip_each", "each gradient is clipped by itself", {SCALED: "{name: g * min(1, limit / math.sqrt(float((g * g).sum()))) for name, g in gradients.items()}"}),
-    clipping("clip_values", "values are clipped, not the norm", {SCALED: "{name: g.clip(-limit, limit) for name, g in gradients.items()}"}),
-    clipping("clip_always", "all gradients get the norm of the limit, smaller ones too", {"norm <= limit": "not limit"}),
-    clipping("clip_weights_only", "the norm leaves out biases", {"gradients.values()": "gradients.values() if g.ndim > 1"}),
-    clipping("clip_largest_norm", "the norm is that of the largest gradient", {NORM: "max(math.sqrt(float((g * g).sum())) for g in gradients.values())"}),
-    clipping("clip_sum_of_norms", "the norm is the sum of norms", {NORM: "sum(math.sqrt(float((g * g).sum())) for g in gradients.values())"}),
-    clipping("clip_epsilon", "the limit is divided by norm + 1e-6, as in torch", {"limit / norm": "limit / (norm + 1e-6)"}),
+    clipping(
+        "clip_each",
+        "each gradient is clipped by itself",
+        {SCALED: "{name: g * min(1, limit / math.sqrt(float((g * g).sum()))) for name, g in gradients.items()}"},
+    ),
+    clipping(
+        "clip_values",
+        "values are clipped, not the norm",
+        {SCALED: "{name: g.clip(-limit, limit) for name, g in gradients.items()}"},
+    ),
+    edited(
+        "clip_always",
+        "smaller gradients are scaled up to the limit",
+        CURVE,
+        "optimizers.clipped",
+        {"norm <= limit": "not limit"},
+    ),
+    clipping(
+        "clip_weights_only", "the norm leaves out biases", {"gradients.values()": "gradients.values() if g.ndim > 1"}
+    ),
+    clipping(
+        "clip_largest_norm",
+        "the norm is that of the largest gradient",
+        {NORM: "max(math.sqrt(float((g * g).sum())) for g in gradients.values())"},
+    ),
+    clipping(
+        "clip_sum_of_norms",
+        "the norm is the sum of norms",
+        {NORM: "sum(math.sqrt(float((g * g).sum())) for g in gradients.values())"},
+    ),
     edited(
         "clip_after_decay",
         "clipped after weight decay was added",
         FIRST_STEP,
         "optimizers.update",
         {
-            "gradients = clipped(gradients, ": "from dataclasses import replace\n    decay, optimizer = optimizer.weight_decay, replace(optimizer, weight_decay=0.0)\n"
-            "    gradients = clipped({name: g + decay * parameters[name] for name, g in gradients.items()}, ",
+            "gradients = clipped(gradients": "from dataclasses import replace\n"
+            "    decayed = {name: g + optimizer.weight_decay * parameters[name] for name, g in gradients.items()}\n"
+            "    optimizer = replace(optimizer, weight_decay=0.0)\n"
+            "    gradients = clipped(decayed",
         },
     ),
     edited("smoothing_ignored", "labels are not smoothed", LOSS, LOSS_OF, {SMOOTH: "smoothing = 0\n    if smoothing:"}),
