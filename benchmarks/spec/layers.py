@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from backends import contract
 from benchmarks.spec.shapes import Shape, ShapeError, leaving
@@ -25,7 +25,7 @@ def _sides(least: int) -> Any:
             raise ValueError(f"it has to be {wanted}, but it is {value!r:.80}")
         return cast(tuple[int, int], tuple(both)) if isinstance(value, list | tuple) else both[0]
 
-    return PlainValidator(check)
+    return BeforeValidator(check)
 
 
 def _schema(least: int) -> Any:

@@ -192,11 +192,12 @@ def _train(case: Case, run: Training, steps: range) -> list[float]:
 
 
 def moved(parameters: contract.Parameters, generator: np.random.Generator) -> contract.Parameters:
-    """Move every weight to the next float32 above or below it."""
-    return {
-        name: np.nextafter(values, np.where(generator.random(values.shape) < 0.5, -np.inf, np.inf).astype(np.float32))
-        for name, values in parameters.items()
-    }
+    """Move every number but 0 to the next float32 above or below it: no second moment of Adam may become negative."""
+    moved_by_name: contract.Parameters = {}
+    for name, values in parameters.items():
+        towards = np.where(generator.random(values.shape) < 0.5, -np.inf, np.inf).astype(np.float32)
+        moved_by_name[name] = np.where(values == 0, values, np.nextafter(values, towards))
+    return moved_by_name
 
 
 def _affordable(seconds: float, budget: float) -> int:

@@ -26,7 +26,7 @@ from benchmarks.cell.materials import prepare_data
 from benchmarks.errors import DataError
 from benchmarks.spec import experiment as experiments
 from tests.sabotage.runner import Job, caught_by, run_jobs, run_saboteurs
-from tests.sabotage.saboteurs import MINT, SABOTEURS, VANISHING
+from tests.sabotage.saboteurs import EXPERIMENTS, MINT, SABOTEURS
 
 FRAMEWORKS = ("pytorch", "jax", "mindspore")
 MORE: dict[str, dict[str, Any]] = {
@@ -52,7 +52,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lockstep-sabotage-") as folder:
         rows = run_saboteurs([*SABOTEURS, MINT], Path(folder) / "saboteurs", {MINT.name: pythons["mindspore"]})
         caught = print_saboteurs(rows, console)
-        chosen = arguments.experiments or [*usable_experiments(interpreters, console), VANISHING]
+        chosen = arguments.experiments or [*usable_experiments(interpreters, console), *EXPERIMENTS]
         good = run_good(chosen, arguments.seeds, pythons, Path(folder) / "good", console)
     good = pd.concat([good, rows[rows["backend"] == "reference"]])
     alarms = print_good(good, console)

@@ -20,9 +20,9 @@ from benchmarks.machine.processors import physical_cores
 from benchmarks.session.options import JUDGE_BUDGET, Options
 from benchmarks.session.request import Selection
 from results.store import Store
-from tests.sabotage.saboteurs import EVERYTHING, VANISHING, Saboteur
+from tests.sabotage.saboteurs import EVERYTHING, EXPERIMENTS, Saboteur
 
-TOGETHER = 8
+TOGETHER = 16
 """Saboteurs in one bench: its workers start at the same time."""
 
 
@@ -77,7 +77,7 @@ def run_saboteurs(
     """Run saboteurs, and the honest reference beside them; return their rows."""
     (folder / "backends").mkdir(parents=True, exist_ok=True)
     jobs: list[Job] = []
-    for experiment, timed in product((EVERYTHING, VANISHING), (True, False)):
+    for experiment, timed in product(EXPERIMENTS, (True, False)):
         alike = [item for item in saboteurs if (item.experiment, item.needs_timing) == (experiment, timed)]
         files = [str(item.write(folder / "backends")) for item in alike]
         for begin in range(0, len(files), TOGETHER):

@@ -37,6 +37,17 @@ def test_cross_entropy_is_the_mean_of_minus_the_log_of_the_softmax() -> None:
     assert value == pytest.approx((math.log(8 / 2) + math.log(8 / 6)) / 2, rel=1e-14)
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_smoothed_cross_entropy_is_that_of_a_target_with_a_share_of_every_class(smoothing: float) -> None:
+    z, labels = distinct((4, 3), 1), np.array([1, 0, 2, 2], np.int32)
+    target = (1 - smoothing) * np.eye(3)[labels] + smoothing / 3
+    log_softmax = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    value, gradient = cross_entropy(z, labels, smoothing)
+    assert value == pytest.approx(-(target * log_softmax).sum() / 4, rel=1e-14)
+    assert_close(gradient, (np.exp(log_softmax) - target) / 4, 1e-14)
+    assert_close(gradient, by_differences(lambda: cross_entropy(z, labels, smoothing)[0], z))
+
+
 def test_cross_entropy_of_large_logits_does_not_overflow() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -14,7 +14,7 @@ from backends.contract import SGD, SMALLEST_NORMAL, Linear, Model, Parameters, R
 from backends.float64 import training as float64
 from backends.float64.training import Training
 from results.proof.audit import Audit, continue_from
-from results.proof.judge import Case, judge
+from results.proof.judge import Case, judge, moved
 from results.proof.ladder import Evidence, Rung, after_the_last_epoch, walk
 
 STEPS = 150
@@ -52,6 +52,16 @@ def vanishing_line() -> Case:
         judged_features=features,
         judged_labels=targets,
     )
+
+
+def test_a_copy_starts_one_float_off_but_for_zeros() -> None:
+    """A second moment of Adam that is 0, as of a pixel that is always dark, would become negative."""
+    values = np.array([0.0, 1.0, -2.0, 3e-20, 0.0], np.float32)
+    for seed in range(10):
+        (off,) = moved({"0.weight": values}, np.random.default_rng(seed)).values()
+        assert off.dtype == np.float32
+        assert (np.abs(off - values) <= np.spacing(np.abs(values))).all()
+        assert ((off == values) == (values == 0)).all()
 
 
 def flush(values: Any) -> Any:
