@@ -37,10 +37,7 @@ ALIGNMENT = 64
 """Bytes: JAX on the CPU uses arrays of NumPy that lie so as they are, and copies others."""
 
 TO_FLAX = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
-"""Axes that turn a canonical array, by their number, into flax's: inputs, outputs or height, width, inputs, outputs."""
-
-TO_CANONICAL = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
-"""And back."""
+"""By the number of its axes, what turns a canonical array into flax's: (height, width,) inputs, outputs."""
 
 ACTIVATIONS: dict[type[contract.Layer], Callable[[jax.Array], jax.Array]] = {
     contract.ReLU: nn.relu,
@@ -49,7 +46,7 @@ ACTIVATIONS: dict[type[contract.Layer], Callable[[jax.Array], jax.Array]] = {
     contract.SiLU: nn.silu,
     contract.Softplus: nn.softplus,
 }
-"""Those without options that flax has with the contract's meaning."""
+"""Those without options: flax has them with the contract's meaning."""
 
 
 class Jax(Backend):
@@ -95,15 +92,16 @@ class Jax(Backend):
         self.input = job.input
         self.stock = job.stock
         self.names = {_path(name, values.ndim): name for name, values in job.parameters.items()}
-        channels = job.model.input_shape[0] if len(job.model.input_shape) > 1 else 1
-        self.reordered = _after_flatten(job.model.layers, channels)
+        self.reordered = _after_flatten(job.model.layers, job.model.input_shape[0])
         self.network = _chain(job.model.layers, training=True)
-        self.optimizer = partial(_optimizer, job.optimizer)
+        self.optimizer: Callable[..., optax.GradientTransformation] = partial(_optimizer, job.optimizer)
         self.variables = jax.device_put(self._to_flax(job.parameters), self.everywhere)
         self.state = jax.device_put(self.optimizer().init(self.variables["params"]), self.everywhere)
         self.logits = jax.jit(_chain(job.model.layers, training=False).apply)
-        update = self._update(_loss(job))
-        step = update if job.input == "loader" else _gathering(update)
+        self._jit(self._update(_loss(job)))
+
+    def _jit(self, update: Callable[..., Any]) -> None:
+        step = update if self.input == "loader" else _gathering(update)
         self.step = jax.jit(step, donate_argnums=(0, 1))
         self.keeping_step = jax.jit(_keeping(step), donate_argnums=(0, 1, 2))
         self.scan = jax.jit(_scan(step), donate_argnums=(0, 1))
@@ -135,7 +133,7 @@ class Jax(Backend):
 
     def train(self, data: tuple[Any, Any], batches: NDArray[np.int64], rates: NDArray[np.float32] | None = None) -> Any:
         """Dispatch the steps; return the losses, which stay on the device as one array, and their number."""
-        # A step takes the data set and a row of indices, or a batch that was loaded; and its rate, if it has its own.
+        # A step takes the data set and a row of indices, or a batch that was loaded, and then a rate if it has its own.
         resident, rows = (
             ((), self._loaded(*data, batches)) if self.input == "loader" else (data, batches.astype(np.int32))
         )
@@ -247,7 +245,7 @@ class Jax(Backend):
             name, values = self.names[path], np.asarray(array)
             if name in self.reordered:
                 values = _swap_rows(values, len(values) // self.reordered[name])
-            canonical[name] = np.array(values.transpose(TO_CANONICAL[values.ndim]), order="C")
+            canonical[name] = np.array(values.transpose(np.argsort(TO_FLAX[values.ndim])), order="C")
         return canonical
 
     def _update(self, loss_function: Callable[..., jax.Array]) -> Callable[..., tuple[Any, Any, jax.Array]]:
@@ -257,9 +255,8 @@ class Jax(Backend):
 
         def update(variables: Any, state: Any, batch: tuple[jax.Array, jax.Array], *rate: jax.Array) -> Any:
             weights = variables["params"]
-            (loss, moved), gradients = jax.value_and_grad(mean_loss, has_aux=True)(
-                weights, variables, *self.split(batch)
-            )
+            gradient = jax.value_and_grad(mean_loss, has_aux=True)
+            (loss, moved), gradients = gradient(weights, variables, *self.split(batch))
             updates, state = self.optimizer(*rate).update(gradients, state, weights)
             return {**moved, "params": optax.apply_updates(weights, updates)}, state, loss
 
@@ -290,9 +287,7 @@ def _on_first_device(values: Any) -> Any:
 
 
 def _gathering(update: Callable[..., Any]) -> Callable[..., Any]:
-    def step(
-        variables: Any, state: Any, features: jax.Array, labels: jax.Array, batch: jax.Array, *rate: jax.Array
-    ) -> Any:
+    def step(variables: Any, state: Any, features: Any, labels: Any, batch: jax.Array, *rate: jax.Array) -> Any:
         return update(variables, state, (features[batch], labels[batch]), *rate)
 
     return step
@@ -333,9 +328,9 @@ def _scan(step: Callable[..., Any]) -> Callable[..., Any]:
     return scan
 
 
-def _optimizer(optimizer: contract.Optimizer, rate: Any = None) -> optax.GradientTransformation:
-    """Its rate, if it is that of a step, is traced: another one compiles nothing anew."""
-    rate = optimizer.learning_rate if rate is None else rate
+def _optimizer(optimizer: contract.Optimizer, *rates: jax.Array) -> optax.GradientTransformation:
+    """The optimizer, with a rate that is traced if one is given: another one compiles nothing anew."""
+    (rate,) = rates or (optimizer.learning_rate,)
     parts = [optax.clip_by_global_norm(optimizer.clip_norm)] if optimizer.clip_norm else []
     if isinstance(optimizer, contract.Adam) and optimizer.decoupled:
         betas = optimizer.beta1, optimizer.beta2
@@ -370,8 +365,11 @@ def _path(name: str, dimensions: int) -> tuple[str, ...]:
 
 
 def _after_flatten(layers: Sequence[contract.Layer], channels: int, prefix: str = "") -> dict[str, int]:
-    """Kernels of the linear layers that images are flattened for, with how many channels these images have."""
-    found = {}
+    """Kernels of the linear layers that images are flattened for, with how many channels these images have.
+
+    Features may count as so many channels of one pixel: their order stays as it is.
+    """
+    found: dict[str, int] = {}
     for index, layer in enumerate(layers):
         if isinstance(layer, contract.Residual):
             for branch in ("layers", "shortcut"):
@@ -383,18 +381,16 @@ def _after_flatten(layers: Sequence[contract.Layer], channels: int, prefix: str 
 
 
 def _is_before_linear(layers: Sequence[contract.Layer], index: int) -> bool:
-    return isinstance(layers[index], contract.Flatten) and any(
-        isinstance(layer, contract.Linear) for layer in layers[index + 1 : index + 2]
-    )
+    return [type(layer) for layer in layers[index : index + 2]] == [contract.Flatten, contract.Linear]
 
 
 def _channels(layers: Sequence[contract.Layer], channels: int) -> int:
-    """Channels of the images that come out of these layers; 1 if it is no images."""
+    """Channels of the images that come out of these layers; 1 if these were flattened."""
     for layer in layers:
         match layer:
             case contract.Conv2d():
                 channels = layer.outputs
-            case contract.Flatten() | contract.GlobalAvgPool2d():
+            case contract.Flatten():
                 channels = 1
             case contract.Residual():
                 channels = _channels(layer.layers, channels)
@@ -420,65 +416,69 @@ def _flatten_in_order(images: jax.Array) -> jax.Array:
 
 
 class Residual(nn.Module):  # type: ignore[misc] # flax is not there where types are checked
-    """The sum of two chains of layers."""
+    """The sum of what two chains of layers give."""
 
     layers: Callable[[jax.Array], jax.Array]
     shortcut: Callable[[jax.Array], jax.Array]
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Add what the chains give."""
+        """Add them."""
         return self.layers(images) + self.shortcut(images)
 
 
 class BatchNorm(nn.BatchNorm):  # type: ignore[misc] # the same
-    """Flax's, except that the running variance takes the unbiased variance of the batch, as the contract says."""
+    """Flax's, whose running variance is moved by the biased variance of the batch, and by the unbiased one here."""
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Correct what flax has kept: (1 - momentum) * variance, by number / (number - 1)."""
-        old = self.get_variable("batch_stats", "var")
+        """Scale what flax has added to the running variance; its momentum is the share of the old one that is kept."""
+        kept = self.momentum * self.get_variable("batch_stats", "var")
         outputs = super().__call__(images)
         if not self.use_running_average:
             number = images.size // images.shape[-1]
-            unbiased = number / max(number - 1, 1)
-            kept = self.get_variable("batch_stats", "var")
-            self.put_variable("batch_stats", "var", unbiased * kept - (unbiased - 1) * self.momentum * old)
+            added = self.get_variable("batch_stats", "var") - kept
+            self.put_variable("batch_stats", "var", kept + added * (number / max(number - 1, 1)))
         return outputs
 
 
-def _chain(layers: Sequence[contract.Layer], training: bool) -> Callable[[jax.Array], jax.Array]:
-    """The layers one after the other; no layers at all are the identity."""
+def _chain(layers: Sequence[contract.Layer], training: bool) -> Any:
+    """The layers one after the other; none at all are the identity."""
     if not layers:
         return lambda images: images
-    flatten = [_flatten if _is_before_linear(layers, index) else _flatten_in_order for index in range(len(layers))]
-    return nn.Sequential([_layer(*arguments, training) for arguments in zip(range(len(layers)), layers, flatten)])
+    return nn.Sequential(
+        [
+            _flatten if _is_before_linear(layers, index) else _layer(f"layers_{index}", layer, training)
+            for index, layer in enumerate(layers)
+        ]
+    )
 
 
-def _layer(
-    index: int, layer: contract.Layer, flatten: Callable[[jax.Array], jax.Array], training: bool
-) -> Callable[[jax.Array], jax.Array]:
-    name = f"layers_{index}"
+def _layer(name: str, layer: contract.Layer, training: bool) -> Callable[[jax.Array], jax.Array]:
     match layer:
         case contract.Flatten():
-            return flatten
+            return _flatten_in_order
         case contract.Linear(_, outputs, bias):
-            return nn.Dense(outputs, use_bias=bias, name=name)
+            return nn.Dense(outputs, bias, name=name)
         case contract.Conv2d(_, outputs, kernel, stride, padding, groups, bias):
-            both = [(sides, sides) for sides in padding]
-            return nn.Conv(outputs, kernel, stride, both, feature_group_count=groups, use_bias=bias, name=name)
+            sides = _both_sides(padding)
+            return nn.Conv(outputs, kernel, stride, sides, feature_group_count=groups, use_bias=bias, name=name)
+        case contract.MaxPool2d(kernel, stride, padding):
+            return partial(nn.max_pool, window_shape=kernel, strides=stride, padding=_both_sides(padding))
+        case contract.AvgPool2d(kernel, stride, padding):
+            return partial(nn.avg_pool, window_shape=kernel, strides=stride, padding=_both_sides(padding))
+        case contract.GlobalAvgPool2d():
+            return partial(jnp.mean, axis=(1, 2))
         case contract.BatchNorm(_, momentum, epsilon):
             return BatchNorm(not training, momentum=1 - momentum, epsilon=epsilon, name=name)
-        case contract.MaxPool2d(kernel, stride, padding):
-            return lambda x: nn.max_pool(x, kernel, stride, [(sides, sides) for sides in padding])
-        case contract.AvgPool2d(kernel, stride, padding):
-            return lambda x: nn.avg_pool(x, kernel, stride, [(sides, sides) for sides in padding])
-        case contract.GlobalAvgPool2d():
-            return lambda x: x.mean(axis=(1, 2))
         case contract.LeakyReLU(slope):
-            return lambda x: jnp.where(x > 0, x, slope * x)  # whose derivative at 0 is 1 in nn.leaky_relu
+            return lambda x: jnp.where(x > 0, x, slope * x)  # nn.leaky_relu has the derivative 1 at 0
         case contract.GELU(tanh):
-            return lambda x: nn.gelu(x, approximate=tanh)
-        case contract.Residual(inner, shortcut):
-            return Residual(_chain(inner, training), _chain(shortcut, training), name=name)
+            return partial(nn.gelu, approximate=tanh)
+        case contract.Residual(layers, shortcut):
+            return Residual(_chain(layers, training), _chain(shortcut, training), name=name)
     if type(layer) in ACTIVATIONS:
         return ACTIVATIONS[type(layer)]
     raise Unavailable(f"no such layer in this backend: {layer}")
+
+
+def _both_sides(padding: contract.Pair) -> list[contract.Pair]:
+    return [(pixels, pixels) for pixels in padding]
