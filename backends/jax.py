@@ -385,10 +385,10 @@ def _is_before_linear(layers: Sequence[contract.Layer], index: int) -> bool:
 
 
 def _channels(layers: Sequence[contract.Layer], channels: int) -> int:
-    """Channels of the images that come out of these layers; 1 if these were flattened."""
+    """Channels of what comes out of these layers; 1 if images were flattened."""
     for layer in layers:
         match layer:
-            case contract.Conv2d():
+            case contract.Conv2d() | contract.Linear():
                 channels = layer.outputs
             case contract.Flatten():
                 channels = 1
