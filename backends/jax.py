@@ -13,7 +13,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import flax
@@ -23,6 +23,7 @@ import jaxlib
 import numpy as np
 import optax
 from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from numpy.typing import NDArray
 
@@ -35,9 +36,23 @@ LOSSES = 64
 ALIGNMENT = 64
 """Bytes: JAX on the CPU uses arrays of NumPy that lie so as they are, and copies others."""
 
+TO_FLAX = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
+"""By the number of its axes, what turns a canonical array into flax's: (height, width,) inputs, outputs."""
+
+ACTIVATIONS: dict[type[contract.Layer], Callable[[jax.Array], jax.Array]] = {
+    contract.ReLU: nn.relu,
+    contract.Tanh: nn.tanh,
+    contract.Sigmoid: nn.sigmoid,
+    contract.SiLU: nn.silu,
+    contract.Softplus: nn.softplus,
+}
+"""Those without options: flax has them with the contract's meaning."""
+
 
 class Jax(Backend):
-    """Data in JAX's own NHWC layout, on the device or in host memory; weights and state are donated to each step.
+    """Data in JAX's own NHWC layout, on the device or in host memory; variables and state are donated to each step.
+
+    Variables are, as flax calls them, what a model learns and the running statistics of batch normalization.
 
     JAX has no loader of its own. Of those that its tutorials show, grain is the one that is made for JAX and that
     brings no other framework with it.
@@ -76,16 +91,17 @@ class Jax(Backend):
         self.mode = job.mode
         self.input = job.input
         self.stock = job.stock
-        self.layers = job.model.layers
-        self.channels, self.flattened = _channels(job.model), _first_linear(job.model)
-        flatten = _flatten if self.flattened is not None else _flatten_in_order
-        self.network = nn.Sequential([_layer(index, layer, flatten) for index, layer in enumerate(job.model.layers)])
-        self.optimizer = _optimizer(job.optimizer)
-        self.weights = jax.device_put(self._to_flax(job.parameters), self.everywhere)
-        self.state = self.optimizer.init(self.weights)
-        self.logits = jax.jit(lambda weights, features: self.network.apply({"params": weights}, features))
-        update = self._update(_cross_entropy if job.loss == "cross-entropy" else _mean_squared_error)
-        step = update if job.input == "loader" else _gathering(update)
+        self.names = {_path(name, values.ndim): name for name, values in job.parameters.items()}
+        self.reordered = _after_flatten(job.model.layers, job.model.input_shape[0])
+        self.network = _chain(job.model.layers, training=True)
+        self.optimizer: Callable[..., optax.GradientTransformation] = partial(_optimizer, job.optimizer)
+        self.variables = jax.device_put(self._to_flax(job.parameters), self.everywhere)
+        self.state = jax.device_put(self.optimizer().init(self.variables["params"]), self.everywhere)
+        self.logits = jax.jit(_chain(job.model.layers, training=False).apply)
+        self._jit(self._update(_loss(job)))
+
+    def _jit(self, update: Callable[..., Any]) -> None:
+        step = update if self.input == "loader" else _gathering(update)
         self.step = jax.jit(step, donate_argnums=(0, 1))
         self.keeping_step = jax.jit(_keeping(step), donate_argnums=(0, 1, 2))
         self.scan = jax.jit(_scan(step), donate_argnums=(0, 1))
@@ -115,24 +131,27 @@ class Jax(Backend):
             return features, labels
         return jax.device_put(features, self.everywhere), jax.device_put(labels, self.everywhere)
 
-    def train(self, data: tuple[Any, Any], batches: NDArray[np.int64]) -> Any:
+    def train(self, data: tuple[Any, Any], batches: NDArray[np.int64], rates: NDArray[np.float32] | None = None) -> Any:
         """Dispatch the steps; return the losses, which stay on the device as one array, and their number."""
-        # A step takes the data set and a row of indices, or a batch that was loaded.
+        # A step takes the data set and a row of indices, or a batch that was loaded, and then a rate if it has its own.
         resident, rows = (
             ((), self._loaded(*data, batches)) if self.input == "loader" else (data, batches.astype(np.int32))
         )
+        inputs = (rows,) if rates is None else (rows, rates)
         if self.mode == "scan":
-            self.weights, self.state, losses = self.scan(self.weights, self.state, *resident, rows)
+            self.variables, self.state, losses = self.scan(self.variables, self.state, resident, inputs)
             self._wait()
         elif self.device.platform == "cpu":
             losses = self.zeros(_room(len(batches)))
-            for batch in rows:
-                self.weights, self.state, losses = self.keeping_step(self.weights, self.state, losses, *resident, batch)
+            for row in zip(*inputs, strict=True):
+                self.variables, self.state, losses = self.keeping_step(
+                    self.variables, self.state, losses, *resident, *row
+                )
                 self._wait()
         else:
             every_loss = []
-            for batch in rows:
-                self.weights, self.state, loss = self.step(self.weights, self.state, *resident, batch)
+            for row in zip(*inputs, strict=True):
+                self.variables, self.state, loss = self.step(self.variables, self.state, *resident, *row)
                 every_loss.append(loss)
             losses = self.stack(every_loss)  # one transfer instead of one for each step
         return losses, len(batches)
@@ -144,7 +163,7 @@ class Jax(Backend):
         left for the work that they wait for: XLA gives up after 40 s.
         """
         if self.waits:
-            jax.block_until_ready(self.weights)
+            jax.block_until_ready(self.variables)
 
     def _loaded(self, features: NDArray[np.float32], labels: NDArray[Any], batches: NDArray[np.int64]) -> Any:
         """Have grain make the batches, one (features, labels) after the other.
@@ -161,26 +180,22 @@ class Jax(Backend):
     def synchronize(self, handle: Any) -> NDArray[np.float32]:
         """Block until parameters, optimizer state and losses are there."""
         losses, steps = handle
-        jax.block_until_ready((self.weights, self.state, losses))
+        jax.block_until_ready((self.variables, self.state, losses))
         return np.asarray(losses)[-steps:]
 
     def predict(self, data: tuple[Any, Any]) -> NDArray[np.float32]:
         """Run the jitted model, on one of the replicas."""
-        weights, features = jax.tree.map(_on_first_device, (self.weights, data[0]))
-        return np.asarray(self.logits(weights, features))
+        variables, features = jax.tree.map(_on_first_device, (self.variables, data[0]))
+        return np.asarray(self.logits(variables, features))
 
     def parameters(self) -> contract.Parameters:
         """Copy the parameters to the host in canonical layout."""
-        canonical: contract.Parameters = {}
-        for index, layer in enumerate(self.layers):
-            if isinstance(layer, contract.Linear | contract.Conv2d):
-                weights = self.weights[f"layers_{index}"]
-                kernel = np.asarray(weights["kernel"])
-                if index == self.flattened:
-                    kernel = _swap_rows(kernel, len(kernel) // self.channels)
-                canonical[f"{index}.weight"] = np.array(kernel.transpose(_to_canonical(layer)), order="C")
-                canonical[f"{index}.bias"] = np.array(weights["bias"])
-        return canonical
+        return self._to_canonical(self.variables)
+
+    def moments(self) -> tuple[contract.Parameters, contract.Parameters]:
+        """Copy Adam's moments, which optax calls mu and nu, to the host in canonical layout."""
+        mu, nu = (self._to_canonical({"params": optax.tree.get(self.state, name)}) for name in ("mu", "nu"))
+        return mu, nu
 
     def describe(self) -> dict[str, Any]:
         """Versions and settings in force."""
@@ -195,7 +210,7 @@ class Jax(Backend):
                 "python": platform.python_version(),
             },
             "device": self.device.device_kind,
-            "replicas": len(jax.tree.leaves(self.weights)[0].sharding.device_set),
+            "replicas": len(jax.tree.leaves(self.variables)[0].sharding.device_set),
             # XLA's CPU client takes one thread per processor of the affinity mask and cannot be asked.
             "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
             "peak_memory_bytes": (self.device.memory_stats() or {}).get("peak_bytes_in_use"),
@@ -214,28 +229,36 @@ class Jax(Backend):
         left_out = {"gather": self.input == "loader", "loop": self.mode == "jit"}
         return [part for part in contract.PARTS if not left_out.get(part)]
 
-    def _to_flax(self, parameters: contract.Parameters) -> dict[str, dict[str, NDArray[np.float32]]]:
-        weights = {}
-        for index, layer in enumerate(self.layers):
-            if isinstance(layer, contract.Linear | contract.Conv2d):
-                to_flax = np.argsort(_to_canonical(layer))
-                kernel = parameters[f"{index}.weight"].transpose(to_flax)
-                if index == self.flattened:
-                    kernel = _swap_rows(kernel, self.channels)
-                weights[f"layers_{index}"] = {
-                    "kernel": np.ascontiguousarray(kernel),
-                    "bias": parameters[f"{index}.bias"],
-                }
-        return weights
+    def _to_flax(self, parameters: contract.Parameters) -> dict[str, Any]:
+        variables = {}
+        for path, name in self.names.items():
+            values = parameters[name].transpose(TO_FLAX[parameters[name].ndim])
+            if name in self.reordered:
+                values = _swap_rows(values, self.reordered[name])
+            variables[path] = np.ascontiguousarray(values)
+        return unflatten_dict(variables)
+
+    def _to_canonical(self, variables: dict[str, Any]) -> contract.Parameters:
+        """Copy flax's variables, or what an optimizer keeps for each of those that are learned."""
+        canonical = {}
+        for path, array in flatten_dict(variables).items():
+            name, values = self.names[path], np.asarray(array)
+            if name in self.reordered:
+                values = _swap_rows(values, len(values) // self.reordered[name])
+            canonical[name] = np.array(values.transpose(np.argsort(TO_FLAX[values.ndim])), order="C")
+        return canonical
 
     def _update(self, loss_function: Callable[..., jax.Array]) -> Callable[..., tuple[Any, Any, jax.Array]]:
-        def mean_loss(weights: Any, features: jax.Array, labels: jax.Array) -> jax.Array:
-            return loss_function(self.network.apply({"params": weights}, features), labels)
+        def mean_loss(weights: Any, variables: Any, features: jax.Array, labels: jax.Array) -> Any:
+            outputs, moved = self.network.apply({**variables, "params": weights}, features, mutable="batch_stats")
+            return loss_function(outputs, labels), moved
 
-        def update(weights: Any, state: Any, batch: tuple[jax.Array, jax.Array]) -> Any:
-            loss, gradients = jax.value_and_grad(mean_loss)(weights, *self.split(batch))
-            updates, state = self.optimizer.update(gradients, state, weights)
-            return optax.apply_updates(weights, updates), state, loss
+        def update(variables: Any, state: Any, batch: tuple[jax.Array, jax.Array], *rate: jax.Array) -> Any:
+            weights = variables["params"]
+            gradient = jax.value_and_grad(mean_loss, has_aux=True)
+            (loss, moved), gradients = gradient(weights, variables, *self.split(batch))
+            updates, state = self.optimizer(*rate).update(gradients, state, weights)
+            return {**moved, "params": optax.apply_updates(weights, updates)}, state, loss
 
         return update
 
@@ -264,8 +287,8 @@ def _on_first_device(values: Any) -> Any:
 
 
 def _gathering(update: Callable[..., Any]) -> Callable[..., Any]:
-    def step(weights: Any, state: Any, features: jax.Array, labels: jax.Array, batch: jax.Array) -> Any:
-        return update(weights, state, (features[batch], labels[batch]))
+    def step(variables: Any, state: Any, features: Any, labels: Any, batch: jax.Array, *rate: jax.Array) -> Any:
+        return update(variables, state, (features[batch], labels[batch]), *rate)
 
     return step
 
@@ -274,9 +297,9 @@ def _keeping(step: Callable[..., Any]) -> Callable[..., Any]:
     """A step that shifts its loss into a donated array: on the CPU, an array for each loss would lie between the memory
     of a step and that of the next, which then is not the same. On a GPU this would be one more kernel in each step."""
 
-    def keeping_step(weights: Any, state: Any, losses: jax.Array, *inputs: Any) -> Any:
-        weights, state, loss = step(weights, state, *inputs)
-        return weights, state, jnp.append(losses[1:], loss)
+    def keeping_step(variables: Any, state: Any, losses: jax.Array, *inputs: Any) -> Any:
+        variables, state, loss = step(variables, state, *inputs)
+        return variables, state, jnp.append(losses[1:], loss)
 
     return keeping_step
 
@@ -294,48 +317,84 @@ def _keep_compiled() -> None:
 
 
 def _scan(step: Callable[..., Any]) -> Callable[..., Any]:
-    def scan(weights: Any, state: Any, *inputs: Any) -> Any:
-        *data, batches = inputs
+    def scan(variables: Any, state: Any, resident: tuple[Any, ...], inputs: tuple[Any, ...]) -> Any:
+        def body(carry: Any, row: Any) -> Any:
+            variables, state, loss = step(*carry, *resident, *row)
+            return (variables, state), loss
 
-        def body(carry: Any, batch: Any) -> Any:
-            weights, state, loss = step(*carry, *data, batch)
-            return (weights, state), loss
-
-        (weights, state), losses = jax.lax.scan(body, (weights, state), batches)
-        return weights, state, losses
+        (variables, state), losses = jax.lax.scan(body, (variables, state), inputs)
+        return variables, state, losses
 
     return scan
 
 
-def _optimizer(sgd: contract.SGD) -> optax.GradientTransformation:
-    # Weight decay goes first: after the momentum it would be another algorithm (decoupled weight decay).
-    momentum = optax.sgd(sgd.learning_rate, sgd.momentum or None, sgd.nesterov)
-    return optax.chain(optax.add_decayed_weights(sgd.weight_decay), momentum) if sgd.weight_decay else momentum
+def _optimizer(optimizer: contract.Optimizer, *rates: jax.Array) -> optax.GradientTransformation:
+    """The optimizer, with a rate that is traced if one is given: another one compiles nothing anew."""
+    (rate,) = rates or (optimizer.learning_rate,)
+    parts = [optax.clip_by_global_norm(optimizer.clip_norm)] if optimizer.clip_norm else []
+    if isinstance(optimizer, contract.Adam) and optimizer.decoupled:
+        betas = optimizer.beta1, optimizer.beta2
+        return optax.chain(*parts, optax.adamw(rate, *betas, optimizer.epsilon, weight_decay=optimizer.weight_decay))
+    # Weight decay goes first: after the moments it would be another algorithm (decoupled weight decay).
+    parts += [optax.add_decayed_weights(optimizer.weight_decay)] if optimizer.weight_decay else []
+    if isinstance(optimizer, contract.Adam):
+        return optax.chain(*parts, optax.adam(rate, optimizer.beta1, optimizer.beta2, optimizer.epsilon))
+    return optax.chain(*parts, optax.sgd(rate, optimizer.momentum or None, optimizer.nesterov))
 
 
-def _cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+def _loss(job: contract.Job) -> Callable[..., jax.Array]:
+    if job.loss == "mean-squared-error":
+        return lambda outputs, targets: optax.squared_error(outputs, targets).mean()
+    if not job.label_smoothing:
+        return lambda logits, labels: optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    def smoothed(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[1]), job.label_smoothing)
+        return optax.softmax_cross_entropy(logits, targets).mean()
+
+    return smoothed
 
 
-def _mean_squared_error(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    return optax.squared_error(outputs, targets).mean()
+def _path(name: str, dimensions: int) -> tuple[str, ...]:
+    """Where flax has a parameter: "1.shortcut.0.weight" is params/layers_1/shortcut/layers_0/kernel."""
+    *places, part = name.split(".")
+    collection = "params" if contract.is_learned(name) else "batch_stats"
+    weight = "scale" if dimensions == 1 else "kernel"
+    own = {"weight": weight, "bias": "bias", "running_mean": "mean", "running_var": "var"}[part]
+    return (collection, *(f"layers_{place}" if place.isdecimal() else place for place in places), own)
 
 
-def _to_canonical(layer: contract.Layer) -> tuple[int, ...]:
-    """Axes that turn flax's kernel (inputs, outputs or height, width, inputs, outputs) into the canonical one."""
-    return (1, 0) if isinstance(layer, contract.Linear) else (3, 2, 0, 1)
+def _after_flatten(layers: Sequence[contract.Layer], channels: int, prefix: str = "") -> dict[str, int]:
+    """Kernels of the linear layers that images are flattened for, with how many channels these images have.
+
+    Features may count as so many channels of one pixel: their order stays as it is.
+    """
+    found: dict[str, int] = {}
+    for index, layer in enumerate(layers):
+        if isinstance(layer, contract.Residual):
+            for branch in ("layers", "shortcut"):
+                found |= _after_flatten(getattr(layer, branch), channels, f"{prefix}{index}.{branch}.")
+        elif _is_before_linear(layers, index):
+            found[f"{prefix}{index + 1}.weight"] = channels
+        channels = _channels([layer], channels)
+    return found
 
 
-def _channels(model: contract.Model) -> int:
-    """Channels of the images that are flattened, or 1 where there are no images."""
-    if len(model.input_shape) == 1:
-        return 1
-    return [model.input_shape[0], *(layer.outputs for layer in model.layers if isinstance(layer, contract.Conv2d))][-1]
+def _is_before_linear(layers: Sequence[contract.Layer], index: int) -> bool:
+    return [type(layer) for layer in layers[index : index + 2]] == [contract.Flatten, contract.Linear]
 
 
-def _first_linear(model: contract.Model) -> int | None:
-    """The layer that gets what was flattened."""
-    return next((index for index, layer in enumerate(model.layers) if isinstance(layer, contract.Linear)), None)
+def _channels(layers: Sequence[contract.Layer], channels: int) -> int:
+    """Channels of what comes out of these layers; 1 if images were flattened."""
+    for layer in layers:
+        match layer:
+            case contract.Conv2d() | contract.Linear():
+                channels = layer.outputs
+            case contract.Flatten():
+                channels = 1
+            case contract.Residual():
+                channels = _channels(layer.layers, channels)
+    return channels
 
 
 def _swap_rows(kernel: NDArray[np.float32], outer: int) -> NDArray[np.float32]:
@@ -347,32 +406,79 @@ def _swap_rows(kernel: NDArray[np.float32], outer: int) -> NDArray[np.float32]:
 
 
 def _flatten(images: jax.Array) -> jax.Array:
-    """Flatten as the images lie here, channels last: the kernel of the first linear layer has its rows like that."""
+    """Flatten as the images lie here, channels last: the kernel of the linear layer has its rows like that."""
     return images.reshape(images.shape[0], -1)
 
 
 def _flatten_in_order(images: jax.Array) -> jax.Array:
-    """Flatten in canonical order, where there is no linear layer to follow."""
+    """Flatten in canonical order, where another layer than a linear one follows, or none."""
     return _flatten(images.transpose(0, 3, 1, 2) if images.ndim == 4 else images)
 
 
-def _layer(
-    index: int, layer: contract.Layer, flatten: Callable[[jax.Array], jax.Array]
-) -> Callable[[jax.Array], jax.Array]:
-    name = f"layers_{index}"
+class Residual(nn.Module):  # type: ignore[misc] # flax is not there where types are checked
+    """The sum of what two chains of layers give."""
+
+    layers: Callable[[jax.Array], jax.Array]
+    shortcut: Callable[[jax.Array], jax.Array]
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Add them."""
+        return self.layers(images) + self.shortcut(images)
+
+
+class BatchNorm(nn.BatchNorm):  # type: ignore[misc] # the same
+    """Flax's, whose running variance is moved by the biased variance of the batch, and by the unbiased one here."""
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Scale what flax has added to the running variance; its momentum is the share of the old one that is kept."""
+        kept = self.momentum * self.get_variable("batch_stats", "var")
+        outputs = super().__call__(images)
+        if not self.use_running_average:
+            number = images.size // images.shape[-1]
+            added = self.get_variable("batch_stats", "var") - kept
+            self.put_variable("batch_stats", "var", kept + added * (number / max(number - 1, 1)))
+        return outputs
+
+
+def _chain(layers: Sequence[contract.Layer], training: bool) -> Any:
+    """The layers one after the other; none at all are the identity."""
+    if not layers:
+        return lambda images: images
+    return nn.Sequential(
+        [
+            _flatten if _is_before_linear(layers, index) else _layer(f"layers_{index}", layer, training)
+            for index, layer in enumerate(layers)
+        ]
+    )
+
+
+def _layer(name: str, layer: contract.Layer, training: bool) -> Callable[[jax.Array], jax.Array]:
     match layer:
         case contract.Flatten():
-            return flatten
-        case contract.Linear(_, outputs):
-            return nn.Dense(outputs, name=name)
-        case contract.Conv2d(_, outputs, kernel, stride, padding):
-            return nn.Conv(outputs, (kernel, kernel), strides=stride, padding=padding, name=name)
-        case contract.MaxPool2d(kernel, stride):
-            return lambda x: nn.max_pool(x, (kernel, kernel), (stride, stride))
-        case contract.AvgPool2d(kernel, stride):
-            return lambda x: nn.avg_pool(x, (kernel, kernel), (stride, stride))
-        case contract.ReLU():
-            return nn.relu
-        case contract.Tanh():
-            return nn.tanh
+            return _flatten_in_order
+        case contract.Linear(_, outputs, bias):
+            return nn.Dense(outputs, bias, name=name)
+        case contract.Conv2d(_, outputs, kernel, stride, padding, groups, bias):
+            sides = _both_sides(padding)
+            return nn.Conv(outputs, kernel, stride, sides, feature_group_count=groups, use_bias=bias, name=name)
+        case contract.MaxPool2d(kernel, stride, padding):
+            return partial(nn.max_pool, window_shape=kernel, strides=stride, padding=_both_sides(padding))
+        case contract.AvgPool2d(kernel, stride, padding):
+            return partial(nn.avg_pool, window_shape=kernel, strides=stride, padding=_both_sides(padding))
+        case contract.GlobalAvgPool2d():
+            return partial(jnp.mean, axis=(1, 2))
+        case contract.BatchNorm(_, momentum, epsilon):
+            return BatchNorm(not training, momentum=1 - momentum, epsilon=epsilon, name=name)
+        case contract.LeakyReLU(slope):
+            return lambda x: jnp.where(x > 0, x, slope * x)  # nn.leaky_relu has the derivative 1 at 0
+        case contract.GELU(tanh):
+            return partial(nn.gelu, approximate=tanh)
+        case contract.Residual(layers, shortcut):
+            return Residual(_chain(layers, training), _chain(shortcut, training), name=name)
+    if type(layer) in ACTIVATIONS:
+        return ACTIVATIONS[type(layer)]
     raise Unavailable(f"no such layer in this backend: {layer}")
+
+
+def _both_sides(padding: contract.Pair) -> list[contract.Pair]:
+    return [(pixels, pixels) for pixels in padding]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from backends import contract
 from backends.contract import Unavailable
-from backends.jax import Jax, _cross_entropy, _gathering, _keeping, _mean_squared_error, _room, _scan
+from backends.jax import Jax, _gathering, _keeping, _loss, _optimizer, _room, _scan
 
 UNROLLED = {"scan-unroll-5": 5, "scan-unroll-10": 10, "scan-unroll-50": 50}
 
@@ -88,6 +88,8 @@ class JaxVariants(Jax):
         """Load as the backend does, and then change what the variant is about."""
         if "sync" in job.mode:
             jax.config.update("jax_cpu_enable_async_dispatch", False)
+        if job.scheduled:
+            raise Unavailable("the variants train with a constant learning rate")
         super().load(job)
         self.variant = job.mode
         convolutions = any(isinstance(layer, contract.Conv2d) for layer in job.model.layers)
@@ -95,13 +97,13 @@ class JaxVariants(Jax):
             raise Unavailable("no convolution here")
         self.mode = "scan" if job.mode.startswith("scan") or (job.mode in FLAGS and not convolutions) else "jit"
         if "flat" in job.mode:
-            self.optimizer = optax.flatten(self.optimizer)
-            self.state = self.optimizer.init(self.weights)
+            self.optimizer = lambda: optax.flatten(_optimizer(job.optimizer))
+            self.state = self.optimizer().init(self.variables["params"])
         if "patches" in job.mode or "pools" in job.mode:
             self.network = nn.Sequential([_rewritten(layer, self.variant) for layer in self.network.layers])
             if "pools" in job.mode:
                 self._replace_pools(job.model.layers)
-        self.update = self._update(_cross_entropy if job.loss == "cross-entropy" else _mean_squared_error)
+        self.update = self._update(_loss(job))
         self._compile_otherwise(_gathering(self.update))
         self.compiled: dict[int, Any] = {}
 
@@ -136,7 +138,7 @@ class JaxVariants(Jax):
         self.gather = jax.jit(lambda features, labels, rows: (features[rows], labels[rows]))
         self.keeping_update = jax.jit(_keeping(self.update), donate_argnums=(0, 1, 2))
 
-    def train(self, data: tuple[Any, Any], batches: NDArray[np.int64]) -> Any:
+    def train(self, data: tuple[Any, Any], batches: NDArray[np.int64], rates: NDArray[np.float32] | None = None) -> Any:
         """Take the steps in the variant's way, or in the backend's with what was put into its place."""
         rows = batches.astype(np.int32)
         ways: dict[str, Callable[..., Any]] = {
@@ -152,7 +154,7 @@ class JaxVariants(Jax):
     def _keep_list(self, data: Any, rows: NDArray[np.int32]) -> Any:
         losses = []
         for batch in rows:
-            self.weights, self.state, loss = self.step(self.weights, self.state, *data, batch)
+            self.variables, self.state, loss = self.step(self.variables, self.state, *data, batch)
             losses.append(loss)
         return self.stack(losses), len(rows)
 
@@ -160,14 +162,14 @@ class JaxVariants(Jax):
         losses = self.zeros(_room(len(rows)))
         for batch in rows:
             samples = self.gather(*data, batch)
-            self.weights, self.state, losses = self.keeping_update(self.weights, self.state, losses, samples)
+            self.variables, self.state, losses = self.keeping_update(self.variables, self.state, losses, samples)
         return losses, len(rows)
 
     def _pick_rows(self, data: Any, rows: NDArray[np.int32]) -> Any:
         losses, count, resident = self.zeros(_room(len(rows))), jnp.int32(0), jax.device_put(rows)
         for _ in rows:
-            self.weights, self.state, losses, count = self.picking_step(
-                self.weights, self.state, losses, count, *data, resident
+            self.variables, self.state, losses, count = self.picking_step(
+                self.variables, self.state, losses, count, *data, resident
             )
         return losses, len(rows)
 
@@ -176,7 +178,7 @@ class JaxVariants(Jax):
         every_loss = []
         for start in range(0, len(rows), together):
             part = rows[start : start + together]
-            self.weights, self.state, losses = self.many_steps(self.weights, self.state, *data, part)
+            self.variables, self.state, losses = self.many_steps(self.variables, self.state, *data, part)
             every_loss.append(losses)
         return np.concatenate(every_loss), len(rows)
 
@@ -184,58 +186,61 @@ class JaxVariants(Jax):
         losses = self.zeros(_room(len(rows)))
         key = len(losses)
         if key not in self.compiled:
-            lowered = self.keeping_step.lower(self.weights, self.state, losses, *data, rows[0])
+            lowered = self.keeping_step.lower(self.variables, self.state, losses, *data, rows[0])
             self.compiled[key] = lowered.compile()
         step = self.compiled[key]
         for batch in rows:
-            self.weights, self.state, losses = step(self.weights, self.state, losses, *data, batch)
+            self.variables, self.state, losses = step(self.variables, self.state, losses, *data, batch)
         return losses, len(rows)
 
     def _scan_ahead(self, data: Any, rows: NDArray[np.int32]) -> Any:
         if len(rows) not in self.compiled:
-            self.compiled[len(rows)] = self.scan.lower(self.weights, self.state, *data, rows).compile()
-        self.weights, self.state, losses = self.compiled[len(rows)](self.weights, self.state, *data, rows)
+            self.compiled[len(rows)] = self.scan.lower(self.variables, self.state, data, (rows,)).compile()
+        self.variables, self.state, losses = self.compiled[len(rows)](self.variables, self.state, data, (rows,))
         return losses, len(rows)
 
 
 def _scan_gathered(update: Callable[..., Any]) -> Callable[..., Any]:
-    def scan(weights: Any, state: Any, features: jax.Array, labels: jax.Array, batches: jax.Array) -> Any:
-        return _scan(update)(weights, state, (features[batches], labels[batches]))
+    def scan(variables: Any, state: Any, resident: tuple[Any, Any], inputs: tuple[jax.Array]) -> Any:
+        (features, labels), (batches,) = resident, inputs
+        return _scan(update)(variables, state, (), ((features[batches], labels[batches]),))
 
     return scan
 
 
 def _unrolled_scan(step: Callable[..., Any], unroll: int) -> Callable[..., Any]:
-    def scan(weights: Any, state: Any, features: jax.Array, labels: jax.Array, batches: jax.Array) -> Any:
-        def body(carry: Any, batch: jax.Array) -> Any:
-            weights, state, loss = step(*carry, features, labels, batch)
-            return (weights, state), loss
+    def scan(variables: Any, state: Any, resident: tuple[Any, Any], inputs: tuple[jax.Array]) -> Any:
+        def body(carry: Any, row: tuple[jax.Array]) -> Any:
+            variables, state, loss = step(*carry, *resident, *row)
+            return (variables, state), loss
 
-        (weights, state), losses = jax.lax.scan(body, (weights, state), batches, unroll=unroll)
-        return weights, state, losses
+        (variables, state), losses = jax.lax.scan(body, (variables, state), inputs, unroll=unroll)
+        return variables, state, losses
 
     return scan
 
 
 def _fori(step: Callable[..., Any]) -> Callable[..., Any]:
-    def loop(weights: Any, state: Any, features: jax.Array, labels: jax.Array, batches: jax.Array) -> Any:
-        def body(i: jax.Array, carry: Any) -> Any:
-            weights, state, losses = carry
-            weights, state, loss = step(weights, state, features, labels, batches[i])
-            return weights, state, losses.at[i].set(loss)
+    def loop(variables: Any, state: Any, resident: tuple[Any, Any], inputs: tuple[jax.Array]) -> Any:
+        (batches,) = inputs
 
-        return jax.lax.fori_loop(0, len(batches), body, (weights, state, jnp.zeros(len(batches))))
+        def body(i: jax.Array, carry: Any) -> Any:
+            variables, state, losses = carry
+            variables, state, loss = step(variables, state, *resident, batches[i])
+            return variables, state, losses.at[i].set(loss)
+
+        return jax.lax.fori_loop(0, len(batches), body, (variables, state, jnp.zeros(len(batches))))
 
     return loop
 
 
 def _unrolled(step: Callable[..., Any]) -> Callable[..., Any]:
-    def many_steps(weights: Any, state: Any, features: jax.Array, labels: jax.Array, batches: jax.Array) -> Any:
+    def many_steps(variables: Any, state: Any, features: jax.Array, labels: jax.Array, batches: jax.Array) -> Any:
         losses = []
         for i in range(len(batches)):
-            weights, state, loss = step(weights, state, features, labels, batches[i])
+            variables, state, loss = step(variables, state, features, labels, batches[i])
             losses.append(loss)
-        return weights, state, jnp.stack(losses)
+        return variables, state, jnp.stack(losses)
 
     return many_steps
 
@@ -243,9 +248,9 @@ def _unrolled(step: Callable[..., Any]) -> Callable[..., Any]:
 def _picking(step: Callable[..., Any]) -> Callable[..., Any]:
     keeping = _keeping(step)
 
-    def picking_step(weights: Any, state: Any, losses: jax.Array, count: jax.Array, *inputs: Any) -> Any:
+    def picking_step(variables: Any, state: Any, losses: jax.Array, count: jax.Array, *inputs: Any) -> Any:
         *data, batches = inputs
-        return *keeping(weights, state, losses, *data, batches[count]), count + 1
+        return *keeping(variables, state, losses, *data, batches[count]), count + 1
 
     return picking_step
 
