@@ -108,7 +108,9 @@ class MindSporeVariants(MindSpore):
 
     def load(self, job: contract.Job) -> None:
         """Load as the backend does, and then change what the variant is about."""
-        self.variant = job.mode
+        self.variant, sgd = job.mode, job.optimizer
+        if job.scheduled or not isinstance(sgd, contract.SGD) or sgd.clip_norm or job.label_smoothing:
+            raise Unavailable("the variants differ under SGD with a constant rate, no clipping and no smoothing")
         if job.mode in SETTINGS:
             SETTINGS[job.mode]()
         blocking = job.mode in ("pynative", "pynative-cell", "pynative-mint", "data-sink")
@@ -117,7 +119,6 @@ class MindSporeVariants(MindSpore):
             self.mode = "pynative"
         parameters = self.network.trainable_params()
         if job.mode == "loop-sgd":
-            sgd = job.optimizer
             if sgd.nesterov:
                 raise Unavailable("with Nesterov it is what lockstep has")
             self.optimizer = nn.SGD(parameters, sgd.learning_rate, sgd.momentum, weight_decay=sgd.weight_decay)
@@ -132,7 +133,7 @@ class MindSporeVariants(MindSpore):
             raise_without_same_parameters(self.network, parameters)
         self.made: dict[Any, Any] = {}
 
-    def train(self, data: Any, batches: NDArray[np.int64]) -> Any:
+    def train(self, data: Any, batches: NDArray[np.int64], rates: NDArray[np.float32] | None = None) -> Any:
         """Take the steps in the variant's way, or in the backend's with what was put into its place."""
         rows = batches.astype(np.int32)
         if self.variant in JITTED:
@@ -283,14 +284,16 @@ def _mint_layer(layer: contract.Layer, cell: Any) -> Any:
             return mint.nn.Flatten()
         case contract.ReLU():
             return mint.nn.ReLU()
-        case contract.MaxPool2d(kernel, stride):
-            return mint.nn.MaxPool2d(kernel, stride)
-        case contract.AvgPool2d(kernel, stride):
-            return mint.nn.AvgPool2d(kernel, stride)
-        case contract.Linear(inputs, outputs):
-            made = mint.nn.Linear(inputs, outputs)
-        case contract.Conv2d(inputs, outputs, kernel, stride, padding):
-            made = mint.nn.Conv2d(inputs, outputs, kernel, stride, padding)
+        case contract.MaxPool2d(kernel, stride, padding):
+            return mint.nn.MaxPool2d(kernel, stride, padding)
+        case contract.AvgPool2d(kernel, stride, padding):
+            return mint.nn.AvgPool2d(kernel, stride, padding)
+        case contract.Linear(inputs, outputs, bias):
+            made = mint.nn.Linear(inputs, outputs, bias)
+        case contract.Conv2d(inputs, outputs, kernel, stride, padding, groups, bias):
+            made = mint.nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=bias)
+        case _:
+            raise Unavailable(f"no {type(layer).__name__} of mint here")
     made.weight, made.bias = cell.weight, cell.bias
     return made
 
