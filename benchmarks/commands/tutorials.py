@@ -120,6 +120,9 @@ TUTORIALS = (
         best_accuracy,
         "; or unpack its pictures as $LOCKSTEP_DATA/cifar10-jpeg/train/CLASS and .../test/CLASS",
     ),
+    Tutorial(("lenet5-mnist",), "LeNet-5 on MNIST", "99.05 % (LeCun et al., 1998)", best_accuracy),
+    Tutorial(("pytorch-mnist",), "PyTorch's MNIST example", "99 %, with dropout", best_accuracy),
+    Tutorial(("flax-mnist",), "Flax's NNX tutorial on MNIST", "around 99 %", final_accuracy),
     Tutorial(
         ("fashion-mnist-validation",),
         "Validation and over-fitting",
