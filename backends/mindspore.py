@@ -360,19 +360,24 @@ def _corrected(adam: Adam, steps: NDArray[np.int64], rates: NDArray[Any]) -> lis
 
 def _taking(optimizer: Any, clip_norm: float, scheduled: bool) -> Callable[..., Any]:
     """The optimizer's step on gradients, compiled as MindSpore's optimizers are, in PyNative as well."""
+    rated, count = scheduled and not isinstance(optimizer, _Adam), len(optimizer.parameters)
+    if not (rated or clip_norm):
+        return optimizer
 
     @ms.jit
-    def with_rate(gradients: Any, rate: Any) -> Any:
-        ops.assign(optimizer.learning_rate, rate)
-        return optimizer(gradients)
+    def compiled(*inputs: Any) -> Any:
+        gradients, told = inputs[:count], inputs[count:]
+        if clip_norm:
+            gradients = ops.clip_by_global_norm(gradients, clip_norm)
+        if rated:
+            ops.assign(optimizer.learning_rate, told[0])
+            return optimizer(gradients)
+        return optimizer(gradients, *told)
 
-    take = with_rate if scheduled and not isinstance(optimizer, _Adam) else optimizer
+    def take(gradients: Any, *told: Any) -> Any:
+        return compiled(*gradients, *told)  # as a tuple they would be a constant, and it compiled anew in every step
 
-    @ms.jit
-    def clipped(gradients: Any, *told: Any) -> Any:
-        return take(ops.clip_by_global_norm(gradients, clip_norm), *told)
-
-    return clipped if clip_norm else take
+    return take
 
 
 def _loss(job: Job) -> Any:
