@@ -137,7 +137,11 @@ def _moments(shown: contract.Parameters, steps: int, dtype: type[Any]) -> State:
     """The state of Adam, as a worker has shown it before its first step."""
     suffix = moment("", "first")
     names = [name.removesuffix(suffix) for name in shown if name.endswith(suffix)]
-    return {name: Moments(*(shown[moment(name, which)].astype(dtype) for which in MOMENTS), steps) for name in names}
+    state: State = {}
+    for name in names:
+        first, second = (shown[moment(name, which)].astype(dtype) for which in MOMENTS)
+        state[name] = Moments(first, second, steps)
+    return state
 
 
 def _velocities(sgd: contract.SGD, before: contract.Parameters, after: Arrays, gradients: State) -> State:

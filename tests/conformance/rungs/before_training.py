@@ -25,7 +25,7 @@ def loading(evidence: Evidence) -> Finding:
             example = recording.example
             what = f"{name} ({example.layers}; {example.loss}; {example.options})"
             return Finding(False, f"{recording.stopped} in {what}", f"{advice}\n{recording.log}")
-    return Finding(True, f"{len(evidence.recordings)} models with their loss and SGD")
+    return Finding(True, f"{len(evidence.recordings)} models with their loss and optimizer")
 
 
 def describe(evidence: Evidence) -> Finding:
