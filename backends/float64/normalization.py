@@ -6,26 +6,31 @@ import numpy as np
 
 from backends.contract import BatchNorm
 from backends.float64.arrays import Array, Arrays, Back
+from backends.float64.rounding import SUM_ROUNDINGS, signs
 
 
 def batch_norm(
-    layer: BatchNorm, own: Arrays, x: Array, training: bool = True, one_pass: bool = False
+    layer: BatchNorm, own: Arrays, x: Array, training: bool = True, rounding: float = 0.0
 ) -> tuple[Array, Back]:
     """``y = z w + b`` with ``z = (x - mean) / sqrt(var + epsilon)``, for each channel: ``[n, c, ...]`` as it comes.
 
     With ``N`` numbers in a channel, mean and var are ``sum x / N`` and ``sum (x - mean)^2 / N``; both depend on every
     ``x``, and so the chain rule gives ``dx = w / sqrt(var + epsilon) (g - sum g / N - z sum (g z) / N)``,
     ``dw = sum (g z)`` and ``db = sum g`` (Ioffe & Szegedy, 2015, arXiv:1502.03167, section 3). Unless ``training``, the
-    running statistics take their place. ``one_pass`` computes var as ``sum x^2 / N - mean^2``, as libraries do that
-    read ``x`` once: the same but for rounding.
+    running statistics take their place. With a ``rounding``, both are off as such sums are, and var is computed as
+    ``sum x^2 / N - mean^2``, as by libraries that read ``x`` once: the same but for rounding.
     """
     axes = (0, *range(2, x.ndim))
     shape = (1, -1, *(1 for _ in axes[1:]))
     count = x.size // x.shape[1]
     if training:
         mean = x.mean(axis=axes)
-        square = (x * x).mean(axis=axes) - mean * mean
-        var = np.maximum(square, 0) if one_pass else ((x - mean.reshape(shape)) ** 2).mean(axis=axes)
+        if rounding:
+            var = np.maximum((x * x).mean(axis=axes) - mean * mean, 0)
+            errors = signs(mean.shape) * x.dtype.type(SUM_ROUNDINGS * rounding)
+            mean, var = mean + errors * np.abs(x).mean(axis=axes), var * (1 + errors)
+        else:
+            var = ((x - mean.reshape(shape)) ** 2).mean(axis=axes)
     else:
         mean, var = own["running_mean"], own["running_var"]
     inverse = 1 / np.sqrt(var + x.dtype.type(layer.epsilon))

@@ -98,7 +98,7 @@ def _own(parameters: Arrays, prefix: str) -> Arrays:
 def _layer(layer: Layer, own: Arrays, x: Array, how: Pass) -> tuple[Array, Back]:
     rounding = how.rounding
     if isinstance(layer, BatchNorm):
-        y, back = batch_norm(layer, own, x, how.training, one_pass=rounding != 0)
+        y, back = batch_norm(layer, own, x, how.training, rounding)
         return rounded_sum(y, rounding), back
     if rounding and isinstance(layer, MaxPool2d):
         y, back = max_pool2d(layer, own, x, error_of_sums(x, abs(rounding)))
@@ -130,11 +130,11 @@ def _back(backs: Backs, g: Array, rounding: float, prefix: str, gradients: Array
             ]
             g = rounded(shares[0] + shares[1], rounding) if needed else g
             continue
+        # What batch normalization gives is a difference: its error is in proportion to the largest of its values.
+        round_as = rounded_sum if back.statistics else rounded
         own = back.parameters(g)
-        gradients.update({f"{prefix}{i}.{name}": rounded(value, rounding) for name, value in own.items()})
+        gradients.update({f"{prefix}{i}.{name}": round_as(value, rounding) for name, value in own.items()})
         if needed:
-            # What batch normalization gives is a difference: its error is in proportion to the largest of its values.
-            round_as = rounded_sum if back.statistics else rounded
             g = round_as(back.inputs(g), rounding)
     return g
 
