@@ -96,10 +96,11 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, types, and which room imports which."""
+    """Check style, spelling, types, and which room imports which."""
     _install(session, "--group", "dev", "--group", "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("codespell")
     session.run("mypy")
     session.run("lint-imports")
 
