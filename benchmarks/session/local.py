@@ -67,12 +67,14 @@ def prepare_cells(request: Request, interpreters: Interpreters, scratch: Path) -
 
 
 def tell_of_modes(request: Request, progress: TerminalProgress) -> None:
-    """Name the backends that did not come with lockstep, and the modes that do not run."""
+    """Name the backends that did not come with lockstep, the modes that do not run, and what training starts from."""
     for path in dict.fromkeys(backend.path for backend, _ in request.modes):
         if path.parent != environments.FOLDER:
             progress.message(f"{path} is code that runs with your rights")
     if text := left_out(request):
         progress.message(text)
+    if start := request.selection.start:
+        progress.message(f"weights from {start.label}; the optimizer begins anew")
 
 
 def _materials(variant: Variant, start: Start | None, interpreters: Interpreters, folder: Path) -> Materials:
