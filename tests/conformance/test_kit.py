@@ -27,6 +27,13 @@ def small_kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
     return Kit(tmp_path_factory.mktemp("kit"), SOME)
 
 
+@pytest.fixture(scope="module")
+def models_kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    """With batch normalization, Adam, clipping, smoothing and rates."""
+    models = [example for example in EXAMPLES if example.name in ("features", "channels")]
+    return Kit(tmp_path_factory.mktemp("models"), models)
+
+
 @pytest.fixture
 def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the timing out where it is not the point."""
@@ -45,7 +52,9 @@ TOP = """
 from dataclasses import replace
 from functools import reduce
 from backends.contract import MaxPool2d, ReLU, Tanh, Unavailable
-from backends.float64.layers import OPERATIONS, Back, places
+from backends.float64.arrays import Back
+from backends.float64.layers import OPERATIONS
+from backends.float64.windows import places
 
 def share_among_ties(layer, own, x):
     candidates = places(x, layer.kernel, layer.stride)
@@ -81,7 +90,7 @@ def test_the_reference_passes(tmp_path: Path) -> None:
     report = kit.check(environments.find("reference"), Path(sys.executable), "numpy")
     assert failed(report) == {}
     assert report.holds
-    assert len(report.rungs) == 36
+    assert len(report.rungs) == 47
     assert "equal to the bit" in text(report, "determinism")
     assert "NumPy has no input pipeline" in text(report, "loader"), "a mode may be without a loader"
     assert text(report, "odd values").endswith("subnormal numbers: through every layer")
@@ -290,6 +299,68 @@ def test_each_way_to_be_wrong_fails_at_its_rung(
     assert not report.holds
     first, explanation = next(iter(failed(report).items()))
     assert first == rung, failed(report)
+    assert said in explanation
+
+
+@pytest.mark.usefixtures("untimed")
+@pytest.mark.parametrize(
+    ("body", "rung", "said"),
+    [
+        (
+            """
+            def load(self, job):
+                super().load(replace(job, optimizer=replace(job.optimizer, clip_norm=0.0)))
+            """,
+            "one step features",
+            "if gradients are not clipped",
+        ),
+        (
+            """
+            def load(self, job):
+                super().load(replace(job, label_smoothing=0.0))
+            """,
+            "loss cross-entropy",
+            "at features",
+        ),
+        (
+            """
+            def train(self, data, batches, rates=None):
+                return super().train(data, batches)
+            """,
+            "training channels",
+            "if every step has the first rate",
+        ),
+        (
+            """
+            def train(self, data, batches, rates=None):
+                kept = {k: v for k, v in self.training.parameters.items() if "running" in k}
+                losses = super().train(data, batches, rates)
+                if len(batches) > 1:
+                    self.training.parameters.update(kept)
+                return losses
+            """,
+            "running statistics",
+            "once in every step",
+        ),
+        (
+            """
+            def moments(self):
+                first, second = super().moments()
+                return second, first
+            """,
+            "moments",
+            "moments returns m and v",
+        ),
+    ],
+)
+def test_each_way_to_be_wrong_with_what_models_have_fails_at_its_rung(
+    models_kit: Kit, write_backend: Callable[..., Path], body: str, rung: str, said: str
+) -> None:
+    backend = environments.find(str(write_backend("wrong", body, TOP)))
+    first, explanation = next(
+        iter(failed(models_kit.check(backend, Path(sys.executable), "numpy", quick=True)).items())
+    )
+    assert first == rung
     assert said in explanation
 
 
