@@ -59,8 +59,8 @@ TWICE_THE_TUTORIAL = ("pytorch", "mindspore")
 LEAST_OF_EXPERT = {"mlp": 0.98, "cnn": 0.98, "lenet": 0.97, "resnet": 0.97}
 LEAST_OF_TUTORIAL = 2.0
 
-STEPS_OF_A_CALL = {"resnet": 5}
-"""Where as many as a bench begins with would take half a minute."""
+STEPS_OF_A_CALL = {"resnet": 2}
+"""Fewer than a bench begins with: these would take half a minute, and rounding grows to a thousandth by step three."""
 
 STEPS_OF_A_TUTORIAL = 5
 """Steps of a call of its loop, which takes up to a tenth of a second for each of them."""
