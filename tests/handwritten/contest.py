@@ -124,7 +124,10 @@ class Worker:
         load(ask, [self._setting.device], materials.job(self._mode), materials.parameters)
         files = {"features": str(data.features("train")), "labels": str(data.labels("train"))}
         self._process.ask("put", name="train", chunk=data.sizes["train"], **files)
-        self._process.ask("order", batches=str(materials.batches), last_batches=str(materials.last_batches))
+        order = {"batches": materials.batches, "last_batches": materials.last_batches}
+        if materials.experiment.schedule:
+            order |= {"rates": materials.rates, "last_rates": materials.last_rates}
+        self._process.ask("order", **{name: str(path) for name, path in order.items()})
         self._start = 0
         self.first = self.train(1)
         return self.loss
@@ -171,7 +174,7 @@ class Loop:
         folder.mkdir(parents=True)
         ours, theirs = os.pipe()
         materials = setting.materials
-        data, start = materials.data, (materials.parameters, materials.batches)
+        data, start = materials.data, (materials.parameters, materials.batches, materials.rates)
         files = data.features("train"), data.labels("train"), *start
         module, where = f"tests.handwritten.{script}", ["--device", setting.device]
         with self._log.open("wb") as log:

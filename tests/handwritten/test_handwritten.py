@@ -21,12 +21,14 @@ from backends.hosting import environments
 from backends.hosting.environments import Interpreters
 from benchmarks.cell.materials import Materials
 from benchmarks.machine.processors import physical_cores
+from benchmarks.spec import experiment as experiments
 from results.statistics import Ratio
 from tests.handwritten import __main__ as overhead
 from tests.handwritten import through_dask
 from tests.handwritten.__main__ import (
     EXPERIMENTS,
     FRAMEWORKS,
+    INSTEAD,
     SAME_LOSS,
     Comparison,
     best_against_tutorials,
@@ -271,6 +273,15 @@ def test_a_command_that_is_cut_short_tells_the_ratios_that_it_has(
 )
 def test_bounds(opponent: str, figures: tuple[float, float, float], within: bool) -> None:
     assert Comparison("jax", "mlp", "jit", opponent, 1.0, 1.0, Ratio(*figures)).within_bounds == within
+
+
+def test_larger_models_have_a_bound_of_their_own_and_generated_pictures_of_the_right_shape() -> None:
+    larger = Comparison("jax", "resnet", "jit", "expert", 1.0, 1.0, Ratio(0.975, 0.95, 1.0))
+    assert larger.within_bounds
+    assert larger.bound == "at least 0.97"
+    for name, keys in INSTEAD.items():
+        path = experiments.find(name)
+        assert experiments.load(path, keys).data.sample_shape == experiments.load(path).data.sample_shape
 
 
 def test_against_a_tutorial_the_fastest_mode_counts_where_there_is_a_bound() -> None:

@@ -4,7 +4,8 @@ A loop's process trains a call, which compiles, and answers with its number of p
 channel of its own, because frameworks print to stdout. Then, for every line on stdin, a number, it trains so many calls
 of the steps that it was started with, and answers with the seconds that this took and the last loss. By hand, from the
 repository's root, with an experiment's files: ``echo 10 |
-PYTHON -m tests.handwritten.pytorch_loops eager mlp 50 FEATURES.npy LABELS.npy WEIGHTS.safetensors BATCHES.npy``
+PYTHON -m tests.handwritten.pytorch_loops eager mlp 50
+FEATURES.npy LABELS.npy WEIGHTS.safetensors BATCHES.npy RATES.npy``
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,22 +37,23 @@ def asked() -> argparse.Namespace:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     parser = argparse.ArgumentParser()
     parser.add_argument("mode")
-    parser.add_argument("model", choices=["mlp", "cnn"])
+    parser.add_argument("model", choices=["mlp", "cnn", "lenet", "resnet"])
     parser.add_argument("steps", type=int, help="steps of each call")
     parser.add_argument("features", help="float32 [n, channels, height, width], a .npy file")
     parser.add_argument("labels", help="int32 [n], a .npy file")
     parser.add_argument("weights", help="what training starts from, in PyTorch's names and layout, a .safetensors file")
     parser.add_argument("order", help="sample indices of all batches, int64 [steps, batch size], a .npy file")
+    parser.add_argument("rates", help="learning rates of all batches, float32 [steps], a .npy file")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("channel", type=int, nargs="?", default=1, help="file descriptor to answer on")
     return parser.parse_args()
 
 
-def batches_of(order: Path, steps: int) -> Iterator[NDArray[np.int64]]:
-    """Go through the order again and again, so many steps at a time: sample indices, int64 ``[steps, batch size]``."""
-    batches = np.load(order)
+def batches_of(order: Path, steps: int) -> Iterator[NDArray[Any]]:
+    """Go through the order, or the rates, again and again, so many steps at a time: ``[steps, ...]`` as in the file."""
+    rows = np.load(order)
     for start in count(step=steps):
-        yield batches[np.arange(start, start + steps) % len(batches)]
+        yield rows[np.arange(start, start + steps) % len(rows)]
 
 
 def as_pictures(features: NDArray[np.float32]) -> NDArray[np.uint8]:
