@@ -139,7 +139,11 @@ def run(
     ] = False,
     from_: Annotated[
         str | None,
-        typer.Option("--from", metavar="RUN", help="Start from weights that a run kept (RUN, RUN:last or a file); the optimizer begins anew."),
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Start from weights that a run kept (RUN, RUN:last or a file); the optimizer begins anew.",
+        ),
     ] = None,
     log_every: Annotated[
         int | None,
