@@ -42,13 +42,13 @@ ONLY_EVERY_STEP = {("pytorch", "compile")}
 EXAMPLES_OF = {
     ("jax", "scan"): ("decay", "channels"),
     ("pytorch", "step"): ("channels",),
-    ("pytorch", "aot"): ("blocks",),
+    ("pytorch", "aot"): ("features",),
 }
 """Modes whose compiler takes long for each example: of these, the quick kit; ``nox -s check`` has all of it for them.
 
 What is not seen here is seen elsewhere. The layers are built by the same code as in eager and jit, which have every
-example. The optimizer is jit's in scan; step and aot share theirs, which is Nesterov's SGD in "channels", AdamW in
-"blocks", and plain momentum in the test of every step, which is of every mode. ``synchronize`` is that of eager and
+example. The optimizer is jit's in scan; step and aot share theirs, which is Nesterov's SGD in "channels", Adam in
+"features", and plain momentum in the test of every step, which is of every mode. ``synchronize`` is that of eager and
 jit, where it is timed.
 """
 
