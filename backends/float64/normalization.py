@@ -6,7 +6,7 @@ import numpy as np
 
 from backends.contract import BatchNorm
 from backends.float64.arrays import Array, Arrays, Back
-from backends.float64.rounding import SUM_ROUNDINGS, signs
+from backends.float64.rounding import signs
 
 
 def batch_norm(
@@ -27,7 +27,7 @@ def batch_norm(
         mean = x.mean(axis=axes)
         if rounding:
             var = np.maximum((x * x).mean(axis=axes) - mean * mean, 0)
-            errors = signs(mean.shape) * x.dtype.type(SUM_ROUNDINGS * rounding)
+            errors = signs(mean.shape) * x.dtype.type(rounding)
             mean, var = mean + errors * np.abs(x).mean(axis=axes), var * (1 + errors)
         else:
             var = ((x - mean.reshape(shape)) ** 2).mean(axis=axes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from backends.contract import SGD, Adam, Optimizer
@@ -56,16 +57,16 @@ def _sgd(sgd: SGD, p: Array, old: Array | None, g: Array) -> tuple[Array, Array]
 
 def _adam(adam: Adam, p: Array, old: Moments | None, g: Array) -> tuple[Array, Moments]:
     """Kingma & Ba (2015), algorithm 1; decoupled, Loshchilov & Hutter (2019, arXiv:1711.05101), algorithm 2."""
+    # In the precision of the arrays, as some libraries do: in float32, 1 - 0.999 has lost four of seven digits.
+    adam = replace(adam, beta1=g.dtype.type(adam.beta1), beta2=g.dtype.type(adam.beta2))
     if adam.decoupled:
         p = p * (1 - adam.learning_rate * adam.weight_decay)
     else:
         g = g + adam.weight_decay * p
     m, v, steps = old or (0 * g, 0 * g, 0)
-    # In the precision of the arrays, as some libraries do: in float32, 1 - 0.999 has lost four of seven digits.
-    beta1, beta2 = g.dtype.type(adam.beta1), g.dtype.type(adam.beta2)
-    m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * (g * g)
+    m = adam.beta1 * m + (1 - adam.beta1) * g
+    v = adam.beta2 * v + (1 - adam.beta2) * (g * g)
     steps += 1
-    root = (v / (1 - beta2**steps)) ** 0.5
-    p = p - adam.learning_rate / (1 - beta1**steps) * (m / (root + adam.epsilon))
+    root = (v / (1 - adam.beta2**steps)) ** 0.5
+    p = p - adam.learning_rate / (1 - adam.beta1**steps) * (m / (root + adam.epsilon))
     return p, Moments(m, v, steps)

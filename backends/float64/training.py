@@ -130,11 +130,11 @@ def _back(backs: Backs, g: Array, rounding: float, prefix: str, gradients: Array
             ]
             g = rounded(shares[0] + shares[1], rounding) if needed else g
             continue
-        # What batch normalization gives is a difference: its error is in proportion to the largest of its values.
-        round_as = rounded_sum if back.statistics else rounded
         own = back.parameters(g)
-        gradients.update({f"{prefix}{i}.{name}": round_as(value, rounding) for name, value in own.items()})
+        gradients.update({f"{prefix}{i}.{name}": rounded(value, rounding) for name, value in own.items()})
         if needed:
+            # What batch normalization gives is a difference: its error is in proportion to the largest of its values.
+            round_as = rounded_sum if back.statistics else rounded
             g = round_as(back.inputs(g), rounding)
     return g
 

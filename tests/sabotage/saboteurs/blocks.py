@@ -7,8 +7,8 @@ from tests.sabotage.saboteurs.saboteur import FIRST_STEP, LOGITS, edited
 SUM = "x = rounded(y + z, how.rounding)"
 CHAIN = "training._chain"
 CONV = "windows.conv2d"
-START = "n, c, h, w = x.shape"
-PADDED = "padded[:, :, top : top + h, left : left + w] = x.swapaxes(0, 1)"
+START = "_, c, h, w = x.shape"
+PADDED = "padded = _with_zeros(x.transpose(1, 2, 3, 0), layer.padding)"
 
 SABOTEURS = (
     edited("block_without_shortcut", "the shortcut is forgotten", LOGITS, CHAIN, {SUM: "x = y"}),
@@ -50,14 +50,17 @@ SABOTEURS = (
         "a stride of 2 takes odd instead of even pixels in the shortcut",
         LOGITS,
         CONV,
-        {"x.swapaxes(0, 1)\n": "(np.roll(x, (-1, -1), (2, 3)) if layer.stride > layer.kernel else x).swapaxes(0, 1)\n"},
+        {"x.transpose(": "(np.roll(x, (-1, -1), (2, 3)) if layer.stride > layer.kernel else x).transpose("},
     ),
     edited(
         "conv_padded_at_the_end",
         'a stride of 2 has its padding at the bottom and on the right, as "same" has it',
         LOGITS,
         CONV,
-        {PADDED: "if layer.stride == (2, 2):\n        top = left = 0\n    " + PADDED},
+        {
+            PADDED: f"{PADDED}\n    if layer.stride == (2, 2):\n"
+            "        padded, top, left = np.roll(padded, (-top, -left), (1, 2)), 0, 0"
+        },
     ),
     edited(
         "conv_sides_swapped",
@@ -89,8 +92,8 @@ SABOTEURS = (
         LOGITS,
         CONV,
         {
-            "return y.swapaxes(0, 1)": "order = np.arange(layer.outputs).reshape(groups, -1).T.ravel()\n"
-            "    return y.swapaxes(0, 1)[:, order]"
+            "return y.transpose(3, 0, 1, 2)": "order = np.arange(layer.outputs).reshape(groups, -1).T.ravel()\n"
+            "    return y.transpose(3, 0, 1, 2)[:, order]"
         },
     ),
     edited(

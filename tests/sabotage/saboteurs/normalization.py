@@ -77,11 +77,11 @@ SABOTEURS = (
     norm(
         "norm_epsilon_outside",
         "epsilon outside the root",
-        LOSS,
+        FIRST_STEP,
         {f"np.sqrt(var + {EPSILON})": f"(np.sqrt(var) + {EPSILON})"},
     ),
     norm("norm_epsilon_of_keras", "epsilon of 1e-3 instead of 1e-5", LOGITS, {EPSILON: "x.dtype.type(1e-3)"}),
-    norm("norm_epsilon_of_cudnn", "epsilon of 2e-5 instead of 1e-5", LOSS, {EPSILON: "x.dtype.type(2e-5)"}),
+    norm("norm_epsilon_of_cudnn", "epsilon of 2e-5 instead of 1e-5", FIRST_STEP, {EPSILON: "x.dtype.type(2e-5)"}),
     norm("norm_constants", "the gradient takes mean and variance for constants", FIRST_STEP, {REST: "g"}),
     norm("norm_constant_var", "the gradient takes the variance for a constant", FIRST_STEP, {REST: "g - by_mean"}),
     norm("norm_constant_mean", "the gradient takes the mean for a constant", FIRST_STEP, {REST: "g - z * by_var"}),
