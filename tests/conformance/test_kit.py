@@ -184,7 +184,7 @@ def test_the_reference_passes(tmp_path: Path) -> None:
         (
             """
             def load(self, job):
-                layers = [replace(x, stride=3) if isinstance(x, MaxPool2d) else x for x in job.model.layers]
+                layers = [replace(x, stride=(3, 3)) if isinstance(x, MaxPool2d) else x for x in job.model.layers]
                 super().load(replace(job, model=replace(job.model, layers=tuple(layers))))
             """,
             "predict",
