@@ -17,19 +17,20 @@ def batch_norm(
     With ``N`` numbers in a channel, mean and var are ``sum x / N`` and ``sum (x - mean)^2 / N``; both depend on every
     ``x``, and so the chain rule gives ``dx = w / sqrt(var + epsilon) (g - sum g / N - z sum (g z) / N)``,
     ``dw = sum (g z)`` and ``db = sum g`` (Ioffe & Szegedy, 2015, arXiv:1502.03167, section 3). Unless ``training``, the
-    running statistics take their place. With a ``rounding``, both are off as such sums are, and var is computed as
-    ``sum x^2 / N - mean^2``, as by libraries that read ``x`` once: the same but for rounding.
+    running statistics take their place. With a ``rounding``, both are off by it, numbers are added one after the other,
+    and var is ``sum x^2 / N - mean^2``, as in libraries that read ``x`` once: the same but for rounding.
     """
     axes = (0, *range(2, x.ndim))
     shape = (1, -1, *(1 for _ in axes[1:]))
     count = x.size // x.shape[1]
     if training:
-        mean = x.mean(axis=axes)
         if rounding:
-            var = np.maximum((x * x).mean(axis=axes) - mean * mean, 0)
+            mean = _added_one_by_one(x) / count
+            var = np.maximum(_added_one_by_one(x * x) / count - mean * mean, 0)
             errors = signs(mean.shape) * x.dtype.type(rounding)
             mean, var = mean + errors * np.abs(x).mean(axis=axes), var * (1 + errors)
         else:
+            mean = x.mean(axis=axes)
             var = ((x - mean.reshape(shape)) ** 2).mean(axis=axes)
     else:
         mean, var = own["running_mean"], own["running_var"]
@@ -50,3 +51,10 @@ def batch_norm(
     share = x.dtype.type(layer.momentum)
     statistics = {name: (1 - share) * own[name] + share * new for name, new in moved.items()} if training else {}
     return z * own["weight"].reshape(shape) + own["bias"].reshape(shape), Back(inputs, parameters, statistics)
+
+
+def _added_one_by_one(x: Array) -> Array:
+    """The sum of each channel as the least exact of libraries has it (``losses.mean`` says why)."""
+    by_channel = np.moveaxis(x, 0, -1).reshape(x.shape[1], -1)
+    total: Array = np.cumsum(by_channel, axis=1)[:, -1]
+    return total

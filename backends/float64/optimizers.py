@@ -57,8 +57,6 @@ def _sgd(sgd: SGD, p: Array, old: Array | None, g: Array) -> tuple[Array, Array]
 
 def _adam(adam: Adam, p: Array, old: Moments | None, g: Array) -> tuple[Array, Moments]:
     """Kingma & Ba (2015), algorithm 1; decoupled, Loshchilov & Hutter (2019, arXiv:1711.05101), algorithm 2."""
-    # In the precision of the arrays, as some libraries do: in float32, 1 - 0.999 has lost four of seven digits.
-    adam = replace(adam, beta1=g.dtype.type(adam.beta1), beta2=g.dtype.type(adam.beta2))
     if adam.decoupled:
         p = p * (1 - adam.learning_rate * adam.weight_decay)
     else:
@@ -67,6 +65,8 @@ def _adam(adam: Adam, p: Array, old: Moments | None, g: Array) -> tuple[Array, M
     m = adam.beta1 * m + (1 - adam.beta1) * g
     v = adam.beta2 * v + (1 - adam.beta2) * (g * g)
     steps += 1
+    # In the precision of the arrays, as optax does it: in float32, 1 - 0.999 has lost three of seven digits.
+    adam = replace(adam, beta1=g.dtype.type(adam.beta1), beta2=g.dtype.type(adam.beta2))
     root = (v / (1 - adam.beta2**steps)) ** 0.5
     p = p - adam.learning_rate / (1 - adam.beta1**steps) * (m / (root + adam.epsilon))
     return p, Moments(m, v, steps)
