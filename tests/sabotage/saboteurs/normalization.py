@@ -27,7 +27,7 @@ MOVED = "(1 - share) * own[name] + share * new"
 UNBIASED = " * x.dtype.type(count / max(count - 1, 1))"
 EPSILON = "x.dtype.type(layer.epsilon)"
 REST = "g - by_mean - z * by_var"
-BATCH = "if training:\n        mean = "
+BATCH = "if training:\n        if rounding"
 NORMALIZED = "z = (x - mean.reshape(shape)) * inverse.reshape(shape)\n"
 
 SABOTEURS = (
@@ -57,9 +57,9 @@ SABOTEURS = (
         "norm_evaluates",
         "normalizes by the running statistics in training",
         LOSS,
-        {BATCH: "if False:\n        mean = "},
+        {BATCH: "if False:\n        if rounding"},
     ),
-    norm("norm_predicts_by_batch", "predict normalizes by the batch", LOGITS, {BATCH: "if True:\n        mean = "}),
+    norm("norm_predicts_by_batch", "predict normalizes by the batch", LOGITS, {BATCH: "if True:\n        if rounding"}),
     norm("norm_never_moved", "running statistics are never updated", FIRST_STEP, {MOVED: "own[name]"}),
     Saboteur(
         "norm_moved_by_predict",
