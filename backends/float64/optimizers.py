@@ -62,11 +62,12 @@ def _adam(adam: Adam, p: Array, old: Moments | None, g: Array) -> tuple[Array, M
     else:
         g = g + adam.weight_decay * p
     m, v, steps = old or (0 * g, 0 * g, 0)
-    m = adam.beta1 * m + (1 - adam.beta1) * g
-    v = adam.beta2 * v + (1 - adam.beta2) * (g * g)
+    # In the precision of the arrays, as some kernels do it: in float32, 1 - 0.999 has lost three of seven digits. So it
+    # has in optax's corrections; to lose them in one of the two places moves v and p as far as any library does.
+    own = replace(adam, beta1=g.dtype.type(adam.beta1), beta2=g.dtype.type(adam.beta2))
+    m = own.beta1 * m + (1 - own.beta1) * g
+    v = own.beta2 * v + (1 - own.beta2) * (g * g)
     steps += 1
-    # In the precision of the arrays, as optax does it: in float32, 1 - 0.999 has lost three of seven digits.
-    adam = replace(adam, beta1=g.dtype.type(adam.beta1), beta2=g.dtype.type(adam.beta2))
     root = (v / (1 - adam.beta2**steps)) ** 0.5
     p = p - adam.learning_rate / (1 - adam.beta1**steps) * (m / (root + adam.epsilon))
     return p, Moments(m, v, steps)

@@ -72,7 +72,7 @@ SABOTEURS = (
         "beta2 of 0.999, the default",
         CURVE,
         {
-            "v = adam.beta2 * v + (1 - adam.beta2) * (g * g)": "v = 0.999 * v + 0.001 * (g * g)",
+            "v = own.beta2 * v + (1 - own.beta2) * (g * g)": "v = 0.999 * v + 0.001 * (g * g)",
             "1 - adam.beta2**steps": "1 - 0.999**steps",
         },
     ),
@@ -89,7 +89,7 @@ SABOTEURS = (
         "adam_largest_second_moment",
         "AMSGrad: v never falls",
         CURVE,
-        {"v = adam.beta2 * v + (1 - adam.beta2) * (g * g)": "v = v + (1 - adam.beta2) * (g * g - v).clip(0)"},
+        {"v = own.beta2 * v + (1 - own.beta2) * (g * g)": "v = v + (1 - adam.beta2) * (g * g - v).clip(0)"},
     ),
     adam(
         "adam_l2",
