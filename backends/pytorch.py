@@ -113,13 +113,12 @@ class PyTorch(Backend):
     def _build_step(self, job: contract.Job, loss_function: Callable[..., torch.Tensor]) -> None:
         """Make one function of a whole step, which changes parameters and optimizer state in place, and compile it."""
         # The same memory as the network's, without what autograd wants to know of it.
-        self.weights = {name: parameter.detach() for name, parameter in self.network.named_parameters()}
+        weights = {name: parameter.detach() for name, parameter in self.network.named_parameters()}
         for module in self.network.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.num_batches_tracked = None  # nobody reads it, and a function changes only what it gets
-        self.buffers = dict(self.network.named_buffers())
-        self.state = _initial_state(job.optimizer, self.weights)
-        self.held = {"weights": self.weights, "buffers": self.buffers, "state": self.state}
+        buffers = dict(self.network.named_buffers())
+        self.held = {"weights": weights, "buffers": buffers, "state": _initial_state(job.optimizer, weights)}
 
         def mean_loss(weights: Tensors, buffers: Tensors, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             return loss_function(torch.func.functional_call(self.network, (weights, buffers), (features,)), labels)
@@ -294,7 +293,7 @@ class PyTorch(Backend):
     def moments(self) -> tuple[contract.Parameters, contract.Parameters]:
         """Copy Adam's moments to the host."""
         if self.mode in ("step", "aot"):
-            return _on_host(self.state["first"]), _on_host(self.state["second"])
+            return _on_host(self.held["state"]["first"]), _on_host(self.held["state"]["second"])
         named = dict(self.network.named_parameters())
         first, second = (
             _on_host({name: self.optimizer.state[parameter][key] for name, parameter in named.items()})
@@ -365,7 +364,7 @@ def _initial_state(optimizer: contract.Optimizer, weights: Tensors) -> dict[str,
 
     if isinstance(optimizer, contract.SGD):
         return {"velocities": zeros() if optimizer.momentum else {}}
-    # The powers of the betas need more digits than float32 has: 1 - 0.999 has lost four.
+    # The powers of the betas need more digits than float32 has: 1 - 0.999 has lost three.
     device = next(iter(weights.values())).device
     return {"first": zeros(), "second": zeros(), "count": torch.zeros((), dtype=torch.float64, device=device)}
 

@@ -104,6 +104,12 @@ class Materials:
         joined: NDArray[np.float32] = np.hstack([full.reshape(epochs, -1), last.reshape(epochs, -1)]).reshape(-1)
         return joined
 
+    @property
+    def order_files(self) -> dict[str, str]:
+        """The files of the order of the batches and, if there is a schedule, of their learning rates."""
+        names = ("batches", "last_batches", *(("rates", "last_rates") if self.experiment.schedule else ()))
+        return {name: str(getattr(self, name)) for name in names}
+
     def _order(self) -> Iterator[NDArray[np.int64]]:
         """The batches of all epochs in the order of the training."""
         batches, last = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (self.batches, self.last_batches))

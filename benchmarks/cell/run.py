@@ -195,10 +195,7 @@ class CellRun:
             files = {"features": str(materials.data.features(split)), "labels": str(materials.data.labels(split))}
             if size:
                 ask("put", "put", name=split, chunk=size if split == "train" else PREDICTION_CHUNK, **files)
-        order = {"batches": materials.batches, "last_batches": materials.last_batches}
-        if materials.experiment.schedule:
-            order |= {"rates": materials.rates, "last_rates": materials.last_rates}
-        ask("put", "order", **{name: str(path) for name, path in order.items()})
+        ask("put", "order", **materials.order_files)
         judged = {"features": str(materials.judged_features), "labels": str(materials.judged_labels)}
         ask("ladder", "put", name="judged", chunk=PREDICTION_CHUNK, **judged)
         self._evaluation.after(Epoch(0))  # if a prediction is compiled, this one is
