@@ -17,12 +17,14 @@ def rounded_sum(values: Array, rounding: float) -> Array:
     """Return the values with errors of a few roundings of the largest, up or down, the same way in every step."""
     if not rounding:
         return values
-    return values + signs(values.shape) * values.dtype.type(error_of_sums(values, rounding))
+    errors = signs(values.shape) * values.dtype.type(error_of_sums(values, rounding))
+    errors += values
+    return errors
 
 
 def error_of_sums(values: Array, rounding: float) -> float:
     """Return the error of a few roundings of the largest value."""
-    return SUM_ROUNDINGS * rounding * float(np.abs(values).max())
+    return SUM_ROUNDINGS * rounding * max(float(values.max()), -float(values.min()))
 
 
 @lru_cache(maxsize=64)

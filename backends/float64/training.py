@@ -35,7 +35,7 @@ from backends.float64.optimizers import State, update
 from backends.float64.rounding import error_of_sums, rounded, rounded_sum
 from backends.float64.windows import max_pool2d
 
-PIECE = 256
+PIECE = 64
 """Samples that ``Training.logits`` computes at a time: a convolution's windows of a whole data set fill the memory."""
 
 Watch = Callable[[str, Array], Array]

@@ -70,9 +70,10 @@ def _correlation(padded: Array, weight: Array, stride: Pair) -> Array:
     groups, outputs, _, *kernel = weight.shape
     rows, columns = ((side - k) // s + 1 for side, k, s in zip(padded.shape[1:3], kernel, stride, strict=True))
     y = np.empty((groups * outputs, rows, columns, padded.shape[3]), padded.dtype)
+    by_group, pixels = y.reshape(groups, outputs, -1), columns * padded.shape[3]
     matrices = _as_matrices(weight)
     for band, views in _bands(padded, (kernel[0], kernel[1]), stride):
-        y[:, band] = (matrices @ _taken_apart(views, groups)).reshape(y[:, band].shape)
+        np.matmul(matrices, _taken_apart(views, groups), out=by_group[..., band.start * pixels : band.stop * pixels])
     return y
 
 
@@ -82,7 +83,7 @@ def _bands(images: Array, kernel: Pair, stride: Pair) -> Iterator[tuple[slice, l
     channels, rows, columns, samples = views[0].shape
     height = max(1, IN_CACHE // (channels * len(views) * columns * samples))
     for begin in range(0, rows, height):
-        band = slice(begin, begin + height)
+        band = slice(begin, min(begin + height, rows))
         yield band, [view[:, band] for view in views]
 
 

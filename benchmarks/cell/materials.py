@@ -28,8 +28,8 @@ LARGEST_ORDER = 500_000_000  # sample indices of 8 bytes: 4 GB
 JUDGED_SAMPLES = 1000
 """Test samples whose outputs are compared with the reference's."""
 
-JUDGED_FLOPS = 10**10
-"""Floating point operations that their outputs take at most: about a second of the reference, twice."""
+JUDGED_FLOPS = 5 * 10**9
+"""Floating point operations that their outputs take at most: half a second of the reference, twice."""
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,11 @@ TWICE_THE_TUTORIAL = ("pytorch", "mindspore")
 LEAST_OF_EXPERT = {"mlp": 0.98, "cnn": 0.98, "lenet": 0.97, "resnet": 0.97}
 LEAST_OF_TUTORIAL = 2.0
 
-STEPS_OF_A_CALL = {"resnet": 2}
-"""Fewer than a bench begins with: these would take half a minute, and rounding grows to a thousandth by step three."""
+STEPS_OF_A_CALL = {"mlp": 10, "lenet": 10, "resnet": 2}
+"""Fewer than a bench begins with, which shortens its calls to windows of a tenth of a second as well.
+
+ResNet's 50 would take half a minute, and rounding grows to a thousandth by step three.
+"""
 
 STEPS_OF_A_TUTORIAL = 5
 """Steps of a call of its loop, which takes up to a tenth of a second for each of them."""
@@ -162,7 +165,6 @@ def compare_all(arguments: argparse.Namespace, console: Console) -> list[Compari
         cluster = _cluster(folder, stack) if arguments.through_dask else None
         for model in arguments.models:
             materials = make_materials(EXPERIMENTS[model], folder / model, interpreters)
-            # As in a timed window of a bench.
             steps = STEPS_OF_A_CALL.get(model, min(LONGEST_CALL, materials.full_steps))
             for framework in arguments.frameworks:
                 python = interpreters.path(environments.find(framework))
@@ -242,9 +244,10 @@ def run_round(
     """Start fresh processes, let them take turns, end them; returns steps per second ``[turns]`` by name."""
     backend = environments.find(framework)
     starts: list[Callable[[], Contestant]] = []
-    for mode in modes:
-        starts.append(partial(Worker, setting, backend, mode))
-        starts.append(partial(Loop, setting, f"{framework}_loops", mode))
+    for place, mode in enumerate(modes):
+        own = replace(setting, place=place)
+        starts.append(partial(Worker, own, backend, mode))
+        starts.append(partial(Loop, own, f"{framework}_loops", mode))
     if tutorial:
         short = replace(setting, steps=STEPS_OF_A_TUTORIAL)
         starts.append(partial(Loop, short, f"tutorial_{framework}", "tutorial"))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from backends.hosting.environments import BackendFile
 from benchmarks.cell.materials import Materials
-from benchmarks.machine.affinity import bind_busiest, thread_seconds
-from benchmarks.machine.processors import processors_for
+from benchmarks.machine.affinity import bind_busiest, release, thread_seconds
+from benchmarks.machine.processors import places
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.loading import load
 from benchmarks.worker.process import Launch, WorkerProcess
@@ -60,6 +60,14 @@ class Setting:
     """Steps of a call."""
     folder: Path
     device: str = "cpu"
+    place: int = 0
+    """Of ``places``, where the process starts and compiles; it is timed in the first one."""
+
+    @property
+    def processors(self) -> list[int]:
+        """Those that the process may use until it is timed."""
+        there = places(self.threads)
+        return there[self.place % len(there)]
 
 
 class Contestant(Protocol):
@@ -106,7 +114,7 @@ class Worker:
         self._start = 0
         folder = setting.folder / f"lockstep-{mode}"
         folder.mkdir(parents=True)
-        environment, processors = worker_environment(setting.threads), processors_for(setting.threads)
+        environment, processors = worker_environment(setting.threads), setting.processors
         log = setting.folder / f"lockstep-{mode}.log"
         self._process = WorkerProcess(Launch(setting.python, folder, log, environment, processors, BUDGET))
         self.pid = self._process.pid
@@ -192,7 +200,7 @@ class Loop:
         self.pid = self._process.pid
         self._answers = os.fdopen(ours)
         if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(self._process.pid, processors_for(setting.threads))
+            os.sched_setaffinity(self._process.pid, setting.processors)
         self._expected = setting.materials.parameter_count
 
     def prepare(self) -> float:
@@ -287,6 +295,7 @@ def _neighbours_together(number: int, random: np.random.Generator) -> list[int]:
 
 def _calls_of_a_window(contestant: Contestant, processors: Sequence[int]) -> int:
     contestant.resume()
+    release(contestant.pid, processors)
     fastest = min(contestant.train(1) for _ in range(WARM_UP))
     calls = math.ceil(SHORTEST_WINDOW / fastest)
     before = thread_seconds(contestant.pid)

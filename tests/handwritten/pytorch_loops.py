@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
@@ -139,10 +142,19 @@ def step(
 
 
 def ahead_of_time(*inputs: torch.Tensor) -> Callable[..., torch.Tensor]:
-    """The step as a library; make_fx writes out the gradients, which torch.export cannot."""
-    example = weights, velocities, buffers, features, labels, *inputs
-    program = torch.export.export(make_fx(step, tracing_mode="fake")(*example), example)
-    return torch._inductor.aoti_load_package(torch._inductor.aoti_compile_and_package(program))
+    """The step as a library; make_fx writes out the gradients, which torch.export cannot.
+
+    Compiled once for all rounds.
+    """
+    key = (
+        f"{torch.__version__} {torch.get_num_threads()} {features.shape} {inputs[0].shape} {Path(__file__).read_text()}"
+    )
+    package = Path(cache_dir()) / f"{job.model}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt2"
+    if not package.exists():
+        example = weights, velocities, buffers, features, labels, *inputs
+        program = torch.export.export(make_fx(step, tracing_mode="fake")(*example), example)
+        torch._inductor.aoti_compile_and_package(program, package_path=str(package))
+    return torch._inductor.aoti_load_package(str(package))
 
 
 if job.mode in ("step", "aot"):

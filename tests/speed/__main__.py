@@ -32,6 +32,7 @@ from benchmarks.machine.processors import processors_for
 from benchmarks.worker.environment import worker_environment
 from benchmarks.worker.host import Host, import_framework
 from benchmarks.worker.process import Launch, WorkerProcess
+from tests.speed import judge
 
 ROOT = Path(__file__).parents[2]
 MB = 2**20
@@ -120,6 +121,7 @@ def main() -> int:
             builds.append(_checked_out(arguments.against, Path(folder)))
         rows = _of_the_command_line(builds, arguments.repeats, None if arguments.no_bench else Path(folder))
         rows += _of_the_processes(arguments.repeats, Path(folder))
+        rows += _of_the_judge(arguments.repeats, Path(folder))
     table = Table("what", *(build.name for build in builds), box=box.SIMPLE_HEAD)
     for what, *figures in rows:
         table.add_row(what, *figures, *[""] * (len(builds) - len(figures)))
@@ -187,6 +189,22 @@ def _of_the_processes(repeats: int, folder: Path) -> list[list[str]]:
         rows.append([f"{name}: MB of its own, forked", told(copied)])
         rows.append([f"{name}: MB of its own, imported alone", told(alone)])
     return rows
+
+
+def _of_the_judge(repeats: int, folder: Path) -> list[list[str]]:
+    """A step of the reference beside PyTorch's, in turns, and how far it gets with a deep network."""
+    interpreters = Interpreters({}, print)
+    python = interpreters.path(environments.find("pytorch"))
+    own, other, steps = [], [], []
+    for number in range(repeats):
+        own.append(judge.reference_step(interpreters, folder / f"digits-{number}"))
+        other.append(judge.pytorch_step(python))
+        steps.append(judge.steps_of_resnet(interpreters, folder / f"resnet-{number}"))
+    return [
+        ["digits CNN, ms of a step of the reference", told(own)],
+        ["digits CNN, ms of a step of PyTorch in float64", told(other)],
+        ["ResNet-20, batch 32: steps that are judged", told(steps)],
+    ]
 
 
 def _launcher(python: Path, folder: Path) -> Callable[[str], Launch]:
