@@ -77,6 +77,12 @@ def overhead(session: nox.Session) -> None:
 
 
 @nox.session
+def scripts(session: nox.Session) -> None:
+    """Run what 'lockstep script' writes, for every experiment and mode, and compare it; '-- --help': options."""
+    _measure(session, "tests.scripts")
+
+
+@nox.session
 def scale(session: nox.Session) -> None:
     """Measure how long the report of 10 000 runs takes to write, to open and to filter; '-- --help': options."""
     _measure(session, "tests.scale")

@@ -12,7 +12,7 @@ import sys
 import typer
 
 from backends.hosting.environments import BackendFileError, EnvironmentFailed
-from benchmarks.commands import listing, looking, training
+from benchmarks.commands import listing, looking, scripting, training
 from benchmarks.errors import DataError, InputError
 from benchmarks.session import signals
 from benchmarks.session.exit_codes import SOME_FAILED
@@ -38,6 +38,7 @@ for command in (
     looking.exclude,
     training.predict,
     training.tutorials,
+    scripting.script,
     listing.schema,
     listing.new_backend,
 ):

@@ -168,6 +168,12 @@ def draw_parameters(experiment: Experiment) -> contract.Parameters:
     return initial_parameters(experiment.model, _generators(experiment)[0], experiment.initial)
 
 
+def draw_order(experiment: Experiment, samples: int) -> NDArray[np.int64]:
+    """Draw a permutation of the training samples for each epoch from the experiment's seed: ``[epochs, samples]``."""
+    generator = _generators(experiment)[1]
+    return np.stack([generator.permutation(samples) for _ in range(experiment.epochs)]).astype(np.int64)
+
+
 def _generators(experiment: Experiment) -> tuple[np.random.Generator, np.random.Generator]:
     """Of the weights and of the batches: two independent streams, so that another model has the same batches."""
     weights, order = np.random.SeedSequence(experiment.seed).spawn(2)
@@ -188,11 +194,10 @@ def draw(
     full batches [epochs * steps, batch size] and the short last ones [epochs, rest]. Raises InputError if there is no
     full batch, if the order is too long, or if the weights to start from are those of another model.
     """
-    samples, batch_size, epochs = data.sizes["train"], experiment.batch_size, experiment.epochs
+    samples, batch_size = data.sizes["train"], experiment.batch_size
     check(f"{name} {point}".strip(), experiment, samples, data.classes, start)
-    generator = _generators(experiment)[1]
     parameters = start.parameters if start else draw_parameters(experiment)
-    order = np.stack([generator.permutation(samples) for _ in range(epochs)]).astype(np.int64)
+    order = draw_order(experiment, samples)
     full_steps, last_batch = divmod(samples, batch_size)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(parameters, folder / "parameters.safetensors")

@@ -197,17 +197,29 @@ def _read(spec: DataSpec, base: Path, scratch: Path, torchvision: Torchvision) -
 
 
 def _write(spec: DataSpec, source: Source, validation: float, folder: Path) -> None:
-    order = _chosen(len(source.train.labels), spec.samples, f"{spec.name}: data.samples")
-    test_order = _chosen(len(source.test.labels), spec.test_samples, f"{spec.name}: data.test_samples")
-    samples = len(order)
-    held_out = samples - left_to_train(spec, samples, validation)
-    _write_split(spec, source.train, np.sort(order[held_out:]), folder, "train")
+    rows = split_rows(spec, validation, len(source.train.labels), len(source.test.labels))
+    _write_split(spec, source.train, rows["train"], folder, "train")
     if source.validation is None:
-        _write_split(spec, source.train, np.sort(order[:held_out]), folder, "validation")
+        _write_split(spec, source.train, rows["validation"], folder, "validation")
     else:
         _write_split(spec, source.validation, np.arange(len(source.validation.labels)), folder, "validation")
-    _write_split(spec, source.test, np.sort(test_order), folder, "test")
+    _write_split(spec, source.test, rows["test"], folder, "test")
     write_meta(folder, source.classes, source.place, source.notes())
+
+
+def split_rows(spec: DataSpec, validation: float, train: int, test: int) -> dict[Split, NDArray[np.int64]]:
+    """Return which of ``train`` samples are trained on or held out, and which of ``test`` are used: ascending indices.
+
+    Raises DataError if more are asked for than there are, or if none are left to train on.
+    """
+    order = _chosen(train, spec.samples, f"{spec.name}: data.samples")
+    tested = _chosen(test, spec.test_samples, f"{spec.name}: data.test_samples")
+    held_out = len(order) - left_to_train(spec, len(order), validation)
+    return {
+        "train": np.sort(order[held_out:]),
+        "validation": np.sort(order[:held_out]),
+        "test": np.sort(tested),
+    }
 
 
 def left_to_train(spec: DataSpec, samples: int, validation: float) -> int:

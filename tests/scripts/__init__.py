@@ -1,0 +1,1 @@
+"""Are the scripts that lockstep writes true?"""
