@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def script(
 ) -> None:
     """Write an experiment as a plain program of one framework, which runs without lockstep and confirms its figures."""
     from benchmarks.cell.materials import check, prepare_data
-    from benchmarks.machine.processors import default_threads
+    from benchmarks.machine.processors import default_threads, processors_for
     from benchmarks.script.exact import write_files
     from benchmarks.script.rendering import Script, render
     from benchmarks.spec import experiment as experiments
@@ -49,6 +50,10 @@ def script(
     used = environments.find(backend)
     if mode and mode not in used.modes:
         raise InputError(f"script --mode {mode}: {used.name} has {', '.join(used.modes)}")
+    processors_for(threads or 1)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(sys.stderr)  # standard output is the program's
     overrides: dict[str, Any] = {"epochs": epochs, "seed": seed}
     path = experiments.find(name)
     experiment = experiments.load(path, {key: value for key, value in overrides.items() if value is not None})
