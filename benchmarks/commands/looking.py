@@ -156,13 +156,14 @@ def report_(
         raise InputError(f"report: {len(given)} folders; one makes a report, two are put side by side")
     if len(given) == 2 and session:
         raise InputError("report: --session picks from one folder; two folders are compared by their newest sessions")
+    from benchmarks.script.of_runs import of_runs
     from results import report
     from results.report import differences, page
 
     read = [report.read(folder, session or ()) for folder in given]
     path = output or given[-1] / (report.PAGE if len(given) == 1 else "differences.html")
     if len(given) == 1:
-        page.write(read[0], path, baseline, language)
+        page.write(read[0], path, baseline, language, of_runs(read[0].runs, language))
     else:
         differences.write(read[0], read[1], path, language)
     print(f"report: {path}")

@@ -60,7 +60,15 @@ def script(
     data = prepare_data(experiment, path.parent, Interpreters({}, _tell, offline=offline))
     check(path.stem, experiment, data.sizes["train"], data.classes, None)
     made = Script(
-        path.stem, experiment, data, used, mode or next(iter(used.modes)), threads or default_threads(), exact, language
+        path.stem,
+        experiment,
+        data.sizes,
+        data.classes,
+        used,
+        mode or next(iter(used.modes)),
+        threads or default_threads(),
+        exact,
+        language,
     )
     program = render(made)
     if not output:

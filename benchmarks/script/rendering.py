@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from ruff import find_ruff_bin
 
 from backends import contract
 from backends.hosting.environments import FOLDER, BackendFile
-from benchmarks.data import PreparedData
+from benchmarks.data import Split
 from benchmarks.data.torchvision_sets import TORCHVISION
 from benchmarks.errors import InputError
 from benchmarks.spec.experiment import Experiment
@@ -36,7 +36,10 @@ class Script:
     name: str
     """Of the experiment; the names of the script's files begin with it."""
     experiment: Experiment
-    data: PreparedData
+    sizes: Mapping[Split, int]
+    """Samples of "train" and "test"."""
+    classes: Sequence[str]
+    """Names of the classes; none in a regression."""
     backend: BackendFile
     mode: str
     threads: int
@@ -96,7 +99,7 @@ def refuse(what: str) -> None:
 
 def context(script: Script, model: contract.Model) -> dict[str, Any]:
     """What templates know of an experiment."""
-    experiment, sizes = script.experiment, script.data.sizes
+    experiment, sizes = script.experiment, script.sizes
     layers = [layer for _, layer in contract.named_layers(model.layers)]
     full_steps, rest = divmod(sizes["train"], experiment.batch_size)
     steps_per_epoch = full_steps + (rest > 0)
@@ -121,7 +124,7 @@ def context(script: Script, model: contract.Model) -> dict[str, Any]:
         "std": getattr(experiment.data, "std", None),
         "sizes": sizes,
         "available": {"train": available(script, "train"), "test": available(script, "test")},
-        "classes": script.data.classes,
+        "classes": script.classes,
         "big": sizes["test"] > TEST_AT_ONCE,
         "torchvision": torchvision[0] if torchvision else "",
         "input_shape": model.input_shape,

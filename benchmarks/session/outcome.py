@@ -7,6 +7,7 @@ from typing import Protocol
 from rich.console import Console
 
 from benchmarks.cell.kept_models import MODELS
+from benchmarks.script.of_runs import of_runs
 from benchmarks.session.exit_codes import OK, SOME_FAILED
 from benchmarks.session.options import Options
 from benchmarks.session.pasting import typed
@@ -54,7 +55,8 @@ def _tell(session: AnySession, store: Store, options: Options, console: Console)
     tables.export(store)
     terminal.print_session(store, session.name, options.baseline, console)
     page = store.folder / report.PAGE
-    write(report.read(store.folder, [session.name]), page, options.baseline)
+    results = report.read(store.folder, [session.name])
+    write(results, page, options.baseline, scripts=of_runs(results.runs))
     console.print(f"report: {page}", markup=False, soft_wrap=True)
     if kept := [run.run for run in session.runs if run.models]:
         console.print(

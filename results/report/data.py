@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from backends.hosting.environments import FOLDER
 from results import metrics
 from results.overview import Field, left_out, not_run
 from results.payback import paid_back, written
@@ -101,7 +102,7 @@ TABLE_TEXTS = {
 
 WORDS = (
     *("{low} to {high}", "copied {rows} rows", "search in all columns", "columns", "copy as Markdown"),
-    *("save as CSV", "filter", "equal work"),
+    *("save as CSV", "filter", "equal work", "copied"),
 )
 """Texts of the page's own script."""
 
@@ -172,6 +173,7 @@ def _columns() -> Iterator[tuple[str, str, bool]]:
     yield metrics.PAID_BACK.column, metrics.PAID_BACK.heading, True
     yield from ((metric.column, metric.heading, True) for metric in metrics.METRICS)
     yield "status", "status", False
+    yield "script", "without lockstep", False
 
 
 def _is_first(key: str, rows: list[dict[str, Any]]) -> bool:
@@ -207,9 +209,17 @@ def _rows(results: Results, say: Say) -> list[dict[str, Any]]:
             "out": _field(left_out(of_cell[run["panel"], run["cell"]], say)),
             "work": _work(of_cell[run["panel"], run["cell"]], steps.get((run["panel"], run["cell"]), ""), say),
             "status": _statuses(of_cell[run["panel"], run["cell"]], say),
+            "script": _script(run),
         }
         for run in runs.drop_duplicates(CELL)[[*CELL, *TEXT_COLUMNS]].to_dict("records")
     ]
+
+
+def _script(run: dict[Any, Any]) -> str:
+    """The command that writes this training as a program of its framework; none where it has no template."""
+    if run["sweep_point"] or not (FOLDER / f"{run['backend']}.jinja").exists():
+        return ""
+    return f"lockstep script {run['experiment']} --backend {run['backend']} --mode {run['mode']}"
 
 
 NO_FIGURES = {metric.column: [None, metric.written(None)] for metric in (*metrics.METRICS, metrics.PAID_BACK)}

@@ -59,6 +59,7 @@ def write(first: Results, second: Results, path: Path, language: Language = "en"
         sides=[[say(what), *values] for what, *values in unlike(first.runs, second.runs)],
         highlights=[],
         data=data,
+        scripts=[],
     )
     write_text(page, path)
 

@@ -234,6 +234,12 @@ document.addEventListener("click", async (event) => {
   await drawCharts(link.dataset.panel);
   (byId(`chart-${link.dataset.chart}`) ?? byId("comparison")).scrollIntoView();
 });
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button.copy");
+  if (!button) return;
+  await navigator.clipboard.writeText(button.closest("section").querySelector("pre").textContent);
+  byId("copied").textContent = data.words["copied"];
+});
 dark.addEventListener("change", () => drawCharts());
 await drawCharts();
 document.body.setAttribute("data-ready", "yes");

@@ -6,7 +6,7 @@ import base64
 import importlib.metadata
 import importlib.resources
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -38,16 +38,29 @@ MOST_PROBLEMS = 200
 
 OWN = Path(__file__).parent
 
+Scripts = Sequence[Mapping[str, Any]]
+
 TEMPLATE = "page.html.jinja"
 
 
-def write(results: Results, path: Path, baseline: tuple[str, str] = BASELINE, language: Language = "en") -> None:
+def write(
+    results: Results,
+    path: Path,
+    baseline: tuple[str, str] = BASELINE,
+    language: Language = "en",
+    scripts: Scripts = (),
+) -> None:
     """Write the report of some sessions; raises StoreError if the file cannot be written."""
-    write_text(render(results, baseline, language), path)
+    write_text(render(results, baseline, language, scripts), path)
 
 
-def render(results: Results, baseline: tuple[str, str] = BASELINE, language: Language = "en") -> str:
-    """Make the HTML page; ``baseline`` is what ratios are taken against until the reader picks another cell."""
+def render(
+    results: Results, baseline: tuple[str, str] = BASELINE, language: Language = "en", scripts: Scripts = ()
+) -> str:
+    """Make the HTML page; ``baseline`` is what ratios are taken against until the reader picks another cell.
+
+    ``scripts`` are the experiments as programs: the label of each, and title, command and program of each framework.
+    """
     runs, windows, say = results.runs, results.windows, texts(language)
     return fill(
         results,
@@ -58,6 +71,7 @@ def render(results: Results, baseline: tuple[str, str] = BASELINE, language: Lan
         sides=[],
         highlights=list(_linked(results, highlights(runs, windows, baseline, say))),
         data=page_data(results, baseline, say),
+        scripts=scripts,
     )
 
 

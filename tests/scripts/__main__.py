@@ -69,9 +69,11 @@ def _of_experiment(
         for mode in arguments.modes or backend.modes:
             if mode not in backend.modes:
                 continue
-            script = Script(path.stem, experiment, data, backend, mode, default_threads(), exact=True)
+            script = Script(
+                path.stem, experiment, data.sizes, data.classes, backend, mode, default_threads(), exact=True
+            )
             with console.status(f"{path.stem}, {framework} {mode}"):
-                case = case or case_of(script, folder / path.stem)
+                case = case or case_of(path.stem, experiment, data, folder / path.stem)
                 judgement = judgement or judge(case, Options.judge_budget)
                 try:
                     found = run(script, folder / f"{path.stem}-{framework}-{mode}", interpreters, case, judgement)

@@ -12,8 +12,12 @@ from uv import find_uv_bin
 
 from backends.hosting.environments import Interpreters
 from benchmarks.cell.materials import draw
+from benchmarks.data import PreparedData
+from benchmarks.data.source import download_root
+from benchmarks.data.torchvision_sets import TORCHVISION
 from benchmarks.script.exact import write_files
 from benchmarks.script.rendering import Script, render
+from benchmarks.spec.experiment import Experiment
 from benchmarks.worker.environment import worker_environment
 from results.proof.judge import Case, Judgement
 
@@ -43,9 +47,9 @@ class Agreement:
         return self.off <= 1 and not self.wrong_samples
 
 
-def case_of(script: Script, folder: Path) -> Case:
+def case_of(name: str, experiment: Experiment, data: PreparedData, folder: Path) -> Case:
     """What the reference judges."""
-    return draw(script.name, script.experiment, script.data, folder).case("float32")
+    return draw(name, experiment, data, folder).case("float32")
 
 
 def run(script: Script, folder: Path, interpreters: Interpreters, case: Case, judgement: Judgement) -> Agreement:
@@ -67,13 +71,12 @@ def run(script: Script, folder: Path, interpreters: Interpreters, case: Case, ju
 def _printed(script: Script, path: Path, interpreters: Interpreters) -> str:
     """Run it in the framework's own environment or, where it needs more than is in there, in one that uv makes."""
     data = script.experiment.data.name
-    if data == "digits" or (data in ("mnist", "fashion-mnist", "cifar10") and script.backend.name == "jax"):
+    if data == "digits" or (data in TORCHVISION and script.backend.name == "jax"):
         command = [find_uv_bin(), "run", "--quiet", "--no-project", str(path)]
     else:
         command = [str(interpreters.path(script.backend)), "-I", str(path)]
     environment = worker_environment(script.threads)
-    root = script.data.place if data in ("mnist", "fashion-mnist") else ""
-    folders = [str(Path(root).parents[1])] if root else []
+    folders = [str(download_root())] if data in TORCHVISION else []
     done = subprocess.run([*command, *folders], cwd=path.parent, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise ScriptFailed(f"{script.file}: {(done.stderr or done.stdout)[-2000:]}")
@@ -81,7 +84,7 @@ def _printed(script: Script, path: Path, interpreters: Interpreters) -> str:
 
 
 def _wrong_samples(printed: str, case: Case, judgement: Judgement, script: Script) -> int:
-    tested = script.data.sizes["test"]
+    tested = script.sizes["test"]
     if not judgement.decisions or judgement.steps < case.steps or len(case.judged_labels) < tested:
         return 0
     right = round(float(LAST_ACCURACY.findall(printed)[-1]) / 100 * tested)

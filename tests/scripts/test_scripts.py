@@ -39,8 +39,8 @@ def test_a_script_trains_what_lockstep_trains(
     path = SABOTAGED / name if name.endswith(".toml") else experiments.find(name)
     experiment = experiments.load(path, {"epochs": 2})
     data = prepare_data(experiment, path.parent, interpreters)
-    script = Script(path.stem, experiment, data, environments.find(framework), mode, 1, exact=True)
-    case = case_of(script, tmp_path / "case")
+    script = Script(path.stem, experiment, data.sizes, data.classes, environments.find(framework), mode, 1, exact=True)
+    case = case_of(path.stem, experiment, data, tmp_path / "case")
     found = run(script, tmp_path / "script", interpreters, case, judge(case, BUDGET))
     assert found.steps == case.steps
     assert found.off <= 1
@@ -54,12 +54,14 @@ def test_a_script_that_takes_other_batches_does_not_agree(
     path = experiments.find("linear-regression")
     experiment = experiments.load(path, {"epochs": 2})
     data = prepare_data(experiment, path.parent, interpreters)
-    script = Script(path.stem, experiment, data, environments.find("pytorch"), "eager", 1, exact=True)
-    case = case_of(script, tmp_path / "case")
+    script = Script(
+        path.stem, experiment, data.sizes, data.classes, environments.find("pytorch"), "eager", 1, exact=True
+    )
+    case = case_of(path.stem, experiment, data, tmp_path / "case")
     judgement = judge(case, BUDGET)
     other = experiments.load(path, {"epochs": 2, "seed": 2})
     found = run(
-        Script(path.stem, other, data, script.backend, "eager", 1, exact=True),
+        Script(path.stem, other, data.sizes, data.classes, script.backend, "eager", 1, exact=True),
         tmp_path / "script",
         interpreters,
         case,
@@ -74,8 +76,10 @@ def test_a_script_that_fails_is_told_with_its_last_words(
     path = experiments.find("linear-regression")
     experiment = experiments.load(path, {"epochs": 1})
     data = prepare_data(experiment, path.parent, interpreters)
-    script = Script(path.stem, experiment, data, environments.find("pytorch"), "eager", 1, exact=True)
-    case = case_of(script, tmp_path / "case")
+    script = Script(
+        path.stem, experiment, data.sizes, data.classes, environments.find("pytorch"), "eager", 1, exact=True
+    )
+    case = case_of(path.stem, experiment, data, tmp_path / "case")
     monkeypatch.setattr("tests.scripts.running.render", lambda script: "raise SystemExit('out of luck')")
     with pytest.raises(ScriptFailed, match="out of luck"):
         run(script, tmp_path / "script", interpreters, case, judge(case, BUDGET))

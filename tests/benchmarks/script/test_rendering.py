@@ -12,7 +12,6 @@ from ruff import find_ruff_bin
 
 from backends import contract
 from backends.hosting import environments
-from benchmarks.data import PreparedData
 from benchmarks.data.prepare import split_rows
 from benchmarks.errors import InputError
 from benchmarks.script.rendering import Script, available, render
@@ -23,7 +22,6 @@ MODES = [(name, mode) for name in FRAMEWORKS for mode in environments.find(name)
 WRITTEN = [
     name for name in experiments.names() if experiments.load(experiments.find(name)).data.name != "picture-folder"
 ]
-NOTHING = PreparedData(Path(), "", (), (1,), {}, "", ())
 DIGITS = 1438, 359
 LONGEST, LONGEST_LAYER = 160, 4
 """Lines of a script, and of a layer more."""
@@ -33,11 +31,11 @@ def make(name: str, framework: str, mode: str, overrides: dict[str, Any] | None 
     path = experiments.find(name)
     experiment = experiments.load(path, overrides)
     spec = experiment.data
-    script = Script(path.stem, experiment, NOTHING, environments.find(framework), mode, 1, **changes)
+    script = Script(path.stem, experiment, {}, (), environments.find(framework), mode, 1, **changes)
     there = DIGITS if spec.name == "digits" else (available(script, "train"), available(script, "test"))
     rows = {part: len(chosen) for part, chosen in split_rows(spec, experiment.validation, *there).items()}
     classes = () if spec.is_regression else tuple(map(str, range(spec.outputs or 0)))
-    return replace(script, data=replace(NOTHING, classes=classes, input_shape=spec.sample_shape, sizes=rows))
+    return replace(script, sizes=rows, classes=classes)
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -27,6 +27,18 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+SCRIPTS = [
+    {
+        "label": "experiment-0",
+        "programs": [
+            {"title": "pytorch eager", "command": "lockstep script experiment-0", "program": "x = y < 2\nprint(x)\n"},
+            {"title": "jax jit", "command": "lockstep script experiment-0", "program": "import jax\n"},
+        ],
+    }
+]
+"""Made up, as the runs are."""
+
+
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Two experiments and a sweep; PyTorch's compiler does other work in one, and MindSpore is missing in the other."""
@@ -61,7 +73,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="session")
 def address(store: Store) -> str:
     path = store.folder / report.PAGE
-    write(report.read(store.folder), path)
+    write(report.read(store.folder), path, scripts=SCRIPTS)
     return path.as_uri()
 
 

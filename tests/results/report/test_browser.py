@@ -283,6 +283,16 @@ def test_a_link_that_makes_no_sense_shows_the_whole_page(page: Page, address: st
     assert page.locator("#baseline").input_value() == "pytorch eager"
 
 
+def test_a_framework_s_program_is_folded_and_can_be_copied(page: Page) -> None:
+    section = page.locator("section[aria-labelledby=scripts]")
+    assert not section.locator("pre").first.is_visible()
+    section.locator("summary").click()
+    assert section.locator("pre").count() == 2
+    section.get_by_role("button", name="copy").first.click()
+    page.locator("#copied", has_text="copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == "x = y < 2\nprint(x)\n"
+
+
 def test_the_table_can_be_copied_and_saved(page: Page) -> None:
     filter_by(page, "mode", "scan")
     page.get_by_role("button", name="copy as Markdown").click()

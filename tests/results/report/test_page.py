@@ -77,6 +77,13 @@ def test_every_text_that_is_not_ours_is_escaped(tmp_path: Path) -> None:
     assert data_of(html)["rows"][0]["experiment"] == EVIL, "it is text, and all of it"
 
 
+def test_each_row_has_the_command_that_needs_no_lockstep(tmp_path: Path) -> None:
+    html = page_of(fill(tmp_path))
+    rows = data_of(html)["rows"]
+    assert "lockstep script experiment-0 --backend pytorch --mode eager" in {row["script"] for row in rows}
+    assert 'id="scripts"' not in html, "none were given"
+
+
 def test_a_store_from_elsewhere_cannot_show_other_files(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("nobody should read this")
     store = Store(tmp_path / "results")
