@@ -96,7 +96,7 @@ def speed(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the figures of README and guides anew, from the result sets that come with lockstep."""
+    """Write the figures of README and guides anew, and the tutorials as programs of each framework."""
     _measure(session, "tests.documents")
 
 

@@ -46,8 +46,8 @@ def targets(name: str) -> list[tuple[str, str]]:
 
 
 def in_english(links: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The same links, those to a Chinese guide as if they led to the English one."""
-    return [(mark, target.replace(".zh-CN.md", ".md")) for mark, target in links]
+    """The same links, those to a Chinese guide or program as if they led to the English one."""
+    return [(mark, re.sub(r"^zh/", "en/", target.replace(".zh-CN.md", ".md"))) for mark, target in links]
 
 
 def rows(name: str) -> list[str]:

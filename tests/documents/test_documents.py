@@ -1,10 +1,11 @@
-"""Figures in README and guides are those of the result sets that come with lockstep."""
+"""Figures in README and guides are those of the result sets that come with lockstep; tutorials are up to date."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.documents.figures import DOCUMENTS, FIGURES, PLACE, ROOT, with_figures
+from tests.documents.programs import FOLDER, programs
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -20,6 +21,13 @@ def test_a_figure_that_is_not_the_result_sets_is_replaced() -> None:
     assert "| 2x faster |" not in made
     assert made.startswith("before\n<!-- figures: bench -->\n\n| backend and mode")
     assert made.endswith("\n<!-- end -->\nafter\n")
+
+
+def test_the_tutorials_are_there_as_programs_that_are_up_to_date() -> None:
+    written = dict(programs())
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / FOLDER).rglob("*.py")}
+    assert there == set(written), "nox -s docs writes them"
+    assert [name for name in there if (ROOT / name).read_text("utf-8") != written[name]] == []
 
 
 def test_all_figures_stand_somewhere() -> None:

@@ -1,0 +1,144 @@
+# /// script
+# requires-python = ">=3.11,<3.14"
+# dependencies = ["jax~=0.10.2", "flax~=0.12.8", "optax~=0.2.8", "numpy>=2", "torchvision"]
+# ///
+"""The CIFAR-10 tutorial's CNN: three 5x5 convolutions, three max pools, no activations.
+
+JAX: one jitted step per batch. Run it with: uv run cifar10_cnn_jax.py [FOLDER OF THE DATA]
+"""
+
+import os
+import statistics
+import sys
+import time
+
+import jax
+import numpy as np
+import optax
+from flax import linen as nn
+from flax import serialization
+from torchvision import datasets
+
+THREADS = 1
+SEED = 1
+EPOCHS = 10
+BATCH_SIZE = 64
+LEARNING_RATE = 0.05
+FOLDER = sys.argv[1] if len(sys.argv) > 1 else "data"
+
+if hasattr(os, "sched_setaffinity"):
+    # tuning: JAX has a thread for each processor that it may use when it begins
+    os.sched_setaffinity(0, range(THREADS))
+
+# 1. The data
+train, test = (datasets.CIFAR10(FOLDER, train=part, download=True) for part in (True, False))
+train_x, test_x = (
+    part.data.transpose(0, 3, 1, 2).astype(np.float32) / 255 for part in (train, test)
+)
+train_y, test_y = (np.array(part.targets) for part in (train, test))
+
+
+# JAX has the channels last
+train_x, test_x = train_x.transpose(0, 2, 3, 1), test_x.transpose(0, 2, 3, 1)
+train_x, test_x = jax.device_put((np.ascontiguousarray(train_x), np.ascontiguousarray(test_x)))
+train_y, test_y = jax.device_put((train_y.astype(np.int32), test_y.astype(np.int32)))
+
+
+# 2. The model
+class Network(nn.Module):
+    """The layers one after the other."""
+
+    @nn.compact
+    def __call__(self, x):
+        """Return one value per class for each picture."""
+        x = nn.Conv(32, (5, 5), padding=2)(x)
+        x = nn.max_pool(x, (2, 2), (2, 2))
+        x = nn.Conv(32, (5, 5), padding=2)(x)
+        x = nn.max_pool(x, (2, 2), (2, 2))
+        x = nn.Conv(64, (5, 5), padding=2)(x)
+        x = nn.max_pool(x, (2, 2), (2, 2))
+        x = x.reshape(len(x), -1)
+        x = nn.Dense(64)(x)
+        x = nn.Dense(10)(x)
+
+        return x
+
+
+model = Network()
+variables = model.init(jax.random.key(SEED), train_x[:1])
+
+# 3. Training
+optimizer = optax.chain(
+    optax.sgd(LEARNING_RATE),
+)
+state = optimizer.init(variables["params"])
+
+
+def mean_loss(outputs, y):
+    """Return the mean loss of a batch."""
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean()
+
+
+def update(variables, state, x, y, rows):
+    """Train on the samples of these rows."""
+
+    def loss_of(params):
+        return mean_loss(model.apply({"params": params}, x[rows]), y[rows])
+
+    loss, gradients = jax.value_and_grad(loss_of)(variables["params"])
+    updates, state = optimizer.update(gradients, state, variables["params"])
+    params = optax.apply_updates(variables["params"], updates)
+    return {"params": params}, state, loss
+
+
+step = jax.jit(update, donate_argnums=(0, 1))
+
+
+@jax.jit
+def predict(variables, x):
+    """Return one value per class for each picture."""
+    return model.apply(variables, x)
+
+
+def test():
+    """Return the share of the test pictures that the model tells right."""
+    return float((predict(variables, test_x).argmax(1) == test_y).mean())
+
+
+random = np.random.default_rng(SEED)
+for epoch in range(EPOCHS):
+    begin = time.perf_counter()
+    rows = random.permutation(len(train_x)).astype(np.int32)
+    losses = []
+    for first in range(0, len(rows), BATCH_SIZE):
+        batch = rows[first : first + BATCH_SIZE]
+        variables, state, loss = step(variables, state, train_x, train_y, batch)
+        losses.append(loss)
+    losses = jax.device_get(losses)
+    seconds = time.perf_counter() - begin
+    print(
+        f"epoch {epoch + 1}/{EPOCHS}: training loss {np.mean(losses):.4f}, test accuracy {test():.2%}, {seconds:.1f} s"
+    )
+
+# 4. Save the model, load it, and use it
+with open("cifar10_cnn.msgpack", "wb") as file:
+    file.write(serialization.to_bytes(variables))
+with open("cifar10_cnn.msgpack", "rb") as file:
+    loaded = serialization.from_bytes(variables, file.read())
+probabilities = jax.nn.softmax(predict(loaded, test_x[:1]))[0]
+print(
+    f"the first test picture: class {probabilities.argmax()} ({probabilities.max():.1%} sure), and right is {test_y[0]}"
+)
+
+# 5. How fast it trains once it is warm: the median of 20 windows
+batches = np.stack([random.permutation(len(train_x))[:BATCH_SIZE] for _ in range(50)]).astype(
+    np.int32
+)
+rates_per_second = []
+for _ in range(25):
+    begin = time.perf_counter()
+    for batch in batches:
+        variables, state, loss = step(variables, state, train_x, train_y, batch)
+    jax.block_until_ready(variables)
+    rates_per_second.append(batches.size / (time.perf_counter() - begin))
+print(f"{statistics.median(rates_per_second[5:]):,.0f} samples/s")

@@ -1,0 +1,125 @@
+# /// script
+# requires-python = ">=3.11,<3.14"
+# dependencies = ["torch~=2.15.0", "torchvision~=0.29.2", "numpy>=2"]
+# ///
+"""Over-fitting on purpose: 784-512-512-10 on 2 000 pictures of Fashion-MNIST, a fifth held out for validation.
+
+PyTorch: torch.nn and a fused optimizer, one operator at a time. Run it with: uv run fashion_mnist_validation_pytorch.py [FOLDER OF THE DATA]
+"""
+
+import os
+import statistics
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision import datasets
+
+THREADS = 1
+SEED = 1
+EPOCHS = 40
+BATCH_SIZE = 64
+LEARNING_RATE = 0.1
+FOLDER = sys.argv[1] if len(sys.argv) > 1 else "data"
+
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, range(THREADS))  # tuning: as many processors as threads
+torch.set_num_threads(THREADS)
+torch.manual_seed(SEED)
+
+# 1. The data
+train, test = (datasets.FashionMNIST(FOLDER, train=part, download=True) for part in (True, False))
+train_x, test_x = (part.data.numpy()[:, None].astype(np.float32) / 255 for part in (train, test))
+train_y, test_y = (part.targets.numpy() for part in (train, test))
+
+MEAN = np.array([0.286], np.float32)[:, None, None]
+STD = np.array([0.353], np.float32)[:, None, None]
+train_x, test_x = ((x - MEAN) / STD for x in (train_x, test_x))
+train_x, train_y = train_x[:1600], train_y[:1600]
+test_x, test_y = test_x[:10000], test_y[:10000]
+
+train_x, test_x = torch.from_numpy(train_x), torch.from_numpy(test_x)
+train_y, test_y = torch.from_numpy(train_y), torch.from_numpy(test_y)
+
+
+# 2. The model
+class Network(nn.Module):
+    """The layers one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(784, 512),
+            nn.ReLU(),
+            nn.Linear(512, 512),
+            nn.ReLU(),
+            nn.Linear(512, 10),
+        )
+
+    def forward(self, x):
+        """Return one value per class for each picture."""
+        return self.layers(x)
+
+
+model = Network()
+loss_function = nn.CrossEntropyLoss()
+
+# 3. Training
+optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, fused=True)
+
+
+def loss_of(x, y):
+    """Return the mean loss of a batch."""
+    return loss_function(model(x), y)
+
+
+def step(rows):
+    """Train on the samples of these rows; return their mean loss."""
+    loss = loss_of(train_x.index_select(0, rows), train_y.index_select(0, rows))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+@torch.no_grad()
+def test():
+    """Return the share of the test pictures that the model tells right."""
+    model.eval()
+    outputs = torch.cat([model(x) for x in test_x.split(1000)])
+    model.train()
+    return (outputs.argmax(1) == test_y).float().mean().item()
+
+
+for epoch in range(EPOCHS):
+    begin = time.perf_counter()
+    rows = torch.randperm(len(train_x)).split(BATCH_SIZE)
+    losses = [step(batch) for batch in rows]
+    seconds = time.perf_counter() - begin
+    print(
+        f"epoch {epoch + 1}/{EPOCHS}: training loss {np.mean(losses):.4f}, test accuracy {test():.2%}, {seconds:.1f} s"
+    )
+
+# 4. Save the model, load it, and use it
+torch.save(model.state_dict(), "fashion_mnist_validation.pt")
+loaded = Network()
+loaded.load_state_dict(torch.load("fashion_mnist_validation.pt"))
+loaded.eval()
+with torch.no_grad():
+    probabilities = loaded(test_x[:1]).softmax(1)[0]
+print(
+    f"the first test picture: class {probabilities.argmax()} ({probabilities.max():.1%} sure), and right is {test_y[0]}"
+)
+
+# 5. How fast it trains once it is warm: the median of 20 windows
+batches = torch.randperm(train_x.shape[0])[: 25 * BATCH_SIZE].split(BATCH_SIZE)
+rates_per_second = []
+for _ in range(25):
+    begin = time.perf_counter()
+    for batch in batches:
+        step(batch)
+    rates_per_second.append(len(batches) * BATCH_SIZE / (time.perf_counter() - begin))
+print(f"{statistics.median(rates_per_second[5:]):,.0f} samples/s")

@@ -1,0 +1,157 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = ["mindspore~=2.10.0", "numpy<2"]
+# ///
+"""The CNN of PyTorch's MNIST example, without its dropout, and with Adam in place of Adadelta.
+
+MindSpore: eager: value_and_grad and nn.Momentum (nn.SGD with Nesterov; Adam's kernel), one step at a time. Run it with: uv run pytorch_mnist_mindspore.py [FOLDER OF THE DATA]
+"""
+
+import os
+import statistics
+import sys
+import time
+
+import mindspore as ms
+import mindspore.dataset as ds
+import numpy as np
+from mindspore import Tensor, nn, ops
+from mindspore.experimental import optim
+
+THREADS = 1
+SEED = 1
+EPOCHS = 14
+BATCH_SIZE = 64
+LEARNING_RATE = 0.001
+FOLDER = sys.argv[1] if len(sys.argv) > 1 else "data"
+
+# tuning: with AVX-512, oneDNN computes MindSpore's convolutions ten times slower
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, range(THREADS))  # tuning: as many processors as threads
+ms.set_device("CPU")
+ms.device_context.cpu.op_tuning.threads_num(THREADS)  # tuning
+if THREADS <= 2:
+    ms.runtime.launch_blocking()  # tuning: threads that wait would take the processor from the work
+ms.set_seed(SEED)
+
+
+# 1. The data
+def read(usage):
+    """Return all pictures and labels of a part as NumPy arrays."""
+    samples = ds.MnistDataset(f"{FOLDER}/MNIST/raw", usage, shuffle=False)
+    images, labels = next(samples.batch(len(samples)).create_tuple_iterator(output_numpy=True))
+    return images.transpose(0, 3, 1, 2).astype(np.float32) / 255, labels
+
+
+train_x, train_y = read("train")
+test_x, test_y = read("test")
+
+MEAN = np.array([0.1307], np.float32)[:, None, None]
+STD = np.array([0.3081], np.float32)[:, None, None]
+train_x, test_x = ((x - MEAN) / STD for x in (train_x, test_x))
+
+train_y, test_y = train_y.astype(np.int32), test_y.astype(np.int32)
+train_x, train_y, test_x = Tensor(train_x), Tensor(train_y), Tensor(test_x)
+
+
+# 2. The model
+class Network(nn.Cell):
+    """The layers one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.SequentialCell(
+            nn.Conv2d(1, 32, 3, pad_mode="pad", has_bias=True),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, pad_mode="pad", has_bias=True),
+            nn.ReLU(),
+            nn.MaxPool2d(2, 2),
+            nn.Flatten(),
+            nn.Dense(9216, 128),
+            nn.ReLU(),
+            nn.Dense(128, 10),
+        )
+
+    def construct(self, x):
+        """Return one value per class for each picture."""
+        return self.layers(x)
+
+
+model = Network()
+loss_function = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
+
+# The learning rate of each step
+steps = np.arange(13132)
+t = steps
+factors = 0.7 ** (t // 938).astype(float)
+rates = (LEARNING_RATE * factors).astype(np.float32)
+
+# 3. Training
+optimizer = optim.Adam(
+    model.trainable_params(), LEARNING_RATE, (0.9, 0.999), 1e-08, weight_decay=0.0
+)
+
+
+def loss_of(x, y):
+    """Return the mean loss of a batch."""
+    return loss_function(model(x), y)
+
+
+gradient_of = ms.value_and_grad(loss_of, None, optimizer.parameters)
+
+
+def step(rows, rate):
+    """Train on the samples of these rows; return their mean loss."""
+    loss, gradients = gradient_of(ops.gather(train_x, rows, 0), ops.gather(train_y, rows, 0))
+    ops.assign(optimizer.lrs[0], rate)
+    optimizer(gradients)
+    return loss
+
+
+def test():
+    """Return the share of the test pictures that the model tells right."""
+    model.set_train(False)
+    outputs = np.concatenate([model(x).asnumpy() for x in test_x.split(1000)])
+    model.set_train()
+    return (outputs.argmax(1) == test_y).mean()
+
+
+model.set_train()
+random = np.random.default_rng(SEED)
+for epoch in range(EPOCHS):
+    begin = time.perf_counter()
+    rows = random.permutation(len(train_x)).astype(np.int32)
+    now = rates[epoch * 938 :][:938]
+    batches = np.split(rows, range(BATCH_SIZE, len(rows), BATCH_SIZE))
+    losses = [step(Tensor(batch), Tensor(rate)) for batch, rate in zip(batches, now)]
+    losses = [loss.item() for loss in losses]
+    seconds = time.perf_counter() - begin
+    print(
+        f"epoch {epoch + 1}/{EPOCHS}: training loss {np.mean(losses):.4f}, test accuracy {test():.2%}, {seconds:.1f} s"
+    )
+
+# 4. Save the model, load it, and use it
+ms.save_checkpoint(model, "pytorch_mnist.ckpt")
+loaded = Network()
+ms.load_param_into_net(loaded, ms.load_checkpoint("pytorch_mnist.ckpt"))
+loaded.set_train(False)
+probabilities = ops.softmax(loaded(test_x[:1]))[0].asnumpy()
+print(
+    f"the first test picture: class {probabilities.argmax()} ({probabilities.max():.1%} sure), and right is {test_y[0]}"
+)
+
+# 5. How fast it trains once it is warm: the median of 20 windows
+batches = np.stack([random.permutation(len(train_x))[:BATCH_SIZE] for _ in range(50)]).astype(
+    np.int32
+)
+rate = np.full(len(batches), LEARNING_RATE, np.float32)
+rates_per_second = []
+for _ in range(25):
+    begin = time.perf_counter()
+    for batch in batches:
+        loss = step(Tensor(batch), Tensor(rate[0]))
+    for parameter in model.get_parameters():
+        parameter.asnumpy()  # waits for the work
+    rates_per_second.append(batches.size / (time.perf_counter() - begin))
+print(f"{statistics.median(rates_per_second[5:]):,.0f} samples/s")
