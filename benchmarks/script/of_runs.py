@@ -41,7 +41,11 @@ def _programs(name: str, runs: pd.DataFrame, language: Language) -> Iterator[dic
             script = Script(
                 name,
                 experiment,
-                {"train": int(run["train_samples"]), "test": int(run["test_samples"])},
+                {
+                    "train": int(run["train_samples"]),
+                    "validation": int(run["validation_samples"] or 0),
+                    "test": int(run["test_samples"]),
+                },
                 list(run["classes"]),
                 backend,
                 run["mode"],

@@ -84,8 +84,9 @@ def render(script: Script) -> str:
 def check(script: Script) -> None:
     """Refuse what no template has."""
     experiment = script.experiment
-    if experiment.data.name == "picture-folder":
-        raise InputError('script: data.name = "picture-folder" has no script; take another data set')
+    data = experiment.data
+    if data.name == "picture-folder" and (data.samples or data.test_samples):
+        raise InputError("script: a part of a picture folder (data.samples) has no script; take all of it")
     if experiment.input != "resident":
         raise InputError(f'script: input = "{experiment.input}" has no script; take input = "resident"')
     if experiment.replicas > 1:
@@ -127,6 +128,7 @@ def context(script: Script, model: contract.Model) -> dict[str, Any]:
         "classes": script.classes,
         "big": sizes["test"] > TEST_AT_ONCE,
         "torchvision": torchvision[0] if torchvision else "",
+        "folder": "data" if torchvision else getattr(experiment.data, "path", ""),
         "input_shape": model.input_shape,
         "layers": model.layers,
         "kinds": {type(layer).__name__ for layer in layers},
@@ -155,6 +157,8 @@ def available(script: Script, part: Literal["train", "test"]) -> int:
     data = script.experiment.data
     if data.name in TORCHVISION:
         return 10_000 if part == "test" else 50_000 if data.name == "cifar10" else 60_000
+    if data.name == "picture-folder":
+        return script.sizes[part] + (script.sizes.get("validation", 0) if part == "train" else 0)
     wanted = getattr(data, "samples" if part == "train" else "test_samples")
     return int(wanted or 0)
 

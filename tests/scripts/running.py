@@ -13,10 +13,11 @@ from uv import find_uv_bin
 from backends.hosting.environments import Interpreters
 from benchmarks.cell.materials import draw
 from benchmarks.data import PreparedData
-from benchmarks.data.source import download_root
+from benchmarks.data.source import data_root, download_root
 from benchmarks.data.torchvision_sets import TORCHVISION
 from benchmarks.script.exact import write_files
 from benchmarks.script.rendering import Script, render
+from benchmarks.spec.data import PictureFolder
 from benchmarks.spec.experiment import Experiment
 from benchmarks.worker.environment import worker_environment
 from results.proof.judge import Case, Judgement
@@ -70,13 +71,16 @@ def run(script: Script, folder: Path, interpreters: Interpreters, case: Case, ju
 
 def _printed(script: Script, path: Path, interpreters: Interpreters) -> str:
     """Run it in the framework's own environment or, where it needs more than is in there, in one that uv makes."""
-    data = script.experiment.data.name
-    if data == "digits" or (data in TORCHVISION and script.backend.name == "jax"):
+    data, folders = script.experiment.data, []
+    if isinstance(data, PictureFolder):
+        folders = [str((data_root() or Path()) / data.path)]
+    elif data.name in TORCHVISION:
+        folders = [str(download_root())]
+    if data.name == "digits" or (folders and script.backend.name == "jax"):
         command = [find_uv_bin(), "run", "--quiet", "--no-project", str(path)]
     else:
         command = [str(interpreters.path(script.backend)), "-I", str(path)]
     environment = worker_environment(script.threads)
-    folders = [str(download_root())] if data in TORCHVISION else []
     done = subprocess.run([*command, *folders], cwd=path.parent, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise ScriptFailed(f"{script.file}: {(done.stderr or done.stdout)[-2000:]}")

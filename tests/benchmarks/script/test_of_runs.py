@@ -20,7 +20,13 @@ def row(backend: str, mode: str, experiment: str = "digits-mlp", **changes: obje
             "backend": backend,
             "mode": mode,
         },
-        **{"train_samples": 1294, "test_samples": 359, "classes": list("0123456789"), "threads_asked": 1},
+        **{
+            "train_samples": 1294,
+            "validation_samples": 144,
+            "test_samples": 359,
+            "classes": list("0123456789"),
+            "threads_asked": 1,
+        },
         **changes,
     }
 

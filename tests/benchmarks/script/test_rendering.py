@@ -19,10 +19,9 @@ from benchmarks.spec import experiment as experiments
 
 FRAMEWORKS = ("pytorch", "jax", "mindspore")
 MODES = [(name, mode) for name in FRAMEWORKS for mode in environments.find(name).modes]
-WRITTEN = [
-    name for name in experiments.names() if experiments.load(experiments.find(name)).data.name != "picture-folder"
-]
-DIGITS = 1438, 359
+DIGITS, PICTURES = (1438, 359), (50_000, 10_000)
+"""Training and test samples of sets that a specification does not tell."""
+
 LONGEST, LONGEST_LAYER = 160, 4
 """Lines of a script, and of a layer more."""
 
@@ -32,13 +31,18 @@ def make(name: str, framework: str, mode: str, overrides: dict[str, Any] | None 
     experiment = experiments.load(path, overrides)
     spec = experiment.data
     script = Script(path.stem, experiment, {}, (), environments.find(framework), mode, 1, **changes)
-    there = DIGITS if spec.name == "digits" else (available(script, "train"), available(script, "test"))
+    if spec.name == "digits":
+        there = DIGITS
+    elif spec.name == "picture-folder":
+        there = PICTURES
+    else:
+        there = available(script, "train"), available(script, "test")
     rows = {part: len(chosen) for part, chosen in split_rows(spec, experiment.validation, *there).items()}
-    classes = () if spec.is_regression else tuple(map(str, range(spec.outputs or 0)))
+    classes = () if spec.is_regression else tuple(map(str, range(spec.outputs or 10)))
     return replace(script, sizes=rows, classes=classes)
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", experiments.names())
 def test_every_experiment_is_a_plain_program_in_every_mode(name: str, tmp_path: Path) -> None:
     for number, (framework, mode) in enumerate(MODES):
         script = make(name, framework, mode, exact=number % 2 == 0, language="zh" if number % 2 else "en")
@@ -83,11 +87,9 @@ def test_what_no_script_has_is_refused_by_name(key: str, value: object, told: st
         render(make("digits-cnn", "jax", "jit", {key: value}))
 
 
-def test_pictures_of_the_users_own_have_no_script() -> None:
-    script = make("digits-cnn", "jax", "jit")
-    pictures = experiments.load(experiments.find("cifar10-cnn-pictures"))
-    with pytest.raises(InputError, match="picture-folder"):
-        render(replace(script, experiment=pictures))
+def test_a_part_of_a_picture_folder_has_no_script() -> None:
+    with pytest.raises(InputError, match="a part of a picture folder"):
+        render(make("cifar10-cnn-pictures", "jax", "jit", {"data.samples": 100}))
 
 
 def test_a_backend_without_a_template_says_where_one_would_be() -> None:
