@@ -5,42 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from benchmarks.cell.materials import draw_order, draw_parameters
-from benchmarks.data.prepare import split_rows
-from benchmarks.data.source import stratified_split
-from benchmarks.script.rendering import Script, available
+from benchmarks.script.rendering import Script
+from benchmarks.script.samples import Rows
 
 
-def write_files(script: Script, folder: Path) -> list[Path]:
+def write_files(script: Script, rows: Rows, folder: Path) -> list[Path]:
     """Write them into a folder that exists; return their paths.
 
     Weights have their canonical names and layouts. The order is int64 ``[epochs, samples]``, which training sample
-    comes when, and the test rows int64 ``[samples]``: both count the samples as the data set has them.
+    comes when, and the test rows int64 ``[samples]``: both count the samples as the data set has them. Raises OSError.
     """
-    experiment = script.experiment
-    train, test = rows_of(script)
     weights = folder / f"{script.stem}_weights.safetensors"
-    save_file(draw_parameters(experiment), weights)
-    paths = [weights]
-    order = train[draw_order(experiment, len(train))]
-    for name, values in (("order", order), ("test_rows", test)):
+    weights.write_bytes(save(draw_parameters(script.experiment)))
+    paths, train = [weights], rows["train"]
+    for name, values in (("order", train[draw_order(script.experiment, len(train))]), ("test_rows", rows["test"])):
         paths.append(folder / f"{script.stem}_{name}.npy")
         np.save(paths[-1], values)
     return paths
-
-
-def rows_of(script: Script) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The samples that are trained on and tested, as the data set counts them. The digits come as one set."""
-    experiment = script.experiment
-    spec = experiment.data
-    if spec.name == "digits":
-        from sklearn.datasets import load_digits
-
-        train, test = stratified_split(load_digits().target)
-        rows = split_rows(spec, experiment.validation, len(train), len(test))
-        return train[rows["train"]], test[rows["test"]]
-    rows = split_rows(spec, experiment.validation, available(script, "train"), available(script, "test"))
-    return rows["train"], rows["test"]

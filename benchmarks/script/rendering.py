@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import jinja2
 from ruff import find_ruff_bin
 
 from backends import contract
-from backends.hosting.environments import FOLDER, BackendFile
+from backends.hosting.environments import BackendFile
 from benchmarks.data import Split
 from benchmarks.data.torchvision_sets import TORCHVISION
 from benchmarks.errors import InputError
@@ -46,21 +47,23 @@ class Script:
     exact: bool = False
     """Whether it reads initial weights and order from files beside it."""
     language: Language = "en"
+    output: str = ""
+    """Name of the file, if it is another one than usual."""
 
     @property
     def stem(self) -> str:
         """What the names of its files begin with."""
-        return self.name.replace("-", "_")
+        return re.sub(r"\W", "_", self.name)
 
     @property
     def file(self) -> str:
-        """Its usual name."""
-        return f"{self.stem}_{self.backend.name}_{self.mode}.py"
+        """Its name."""
+        return self.output or f"{self.stem}_{self.backend.name}_{self.mode}.py"
 
 
 def render(script: Script) -> str:
     """Return the program, formatted. Raises InputError where the template does not cover what is asked for."""
-    template = FOLDER / f"{script.backend.name}.jinja"
+    template = script.backend.path.with_suffix(".jinja")
     if not template.exists():
         raise InputError(f"script: the backend {script.backend.name!r} has no template; one would be {template}")
     check(script)
@@ -84,9 +87,6 @@ def render(script: Script) -> str:
 def check(script: Script) -> None:
     """Refuse what no template has."""
     experiment = script.experiment
-    data = experiment.data
-    if data.name == "picture-folder" and (data.samples or data.test_samples):
-        raise InputError("script: a part of a picture folder (data.samples) has no script; take all of it")
     if experiment.input != "resident":
         raise InputError(f'script: input = "{experiment.input}" has no script; take input = "resident"')
     if experiment.replicas > 1:
@@ -110,7 +110,6 @@ def context(script: Script, model: contract.Model) -> dict[str, Any]:
     return {
         "t": (lambda english, chinese: chinese if script.language == "zh" else english),
         "title": experiment.description,
-        "description": script.backend.modes[script.mode],
         "stem": script.stem,
         "file": script.file,
         "backend": script.backend.name,
@@ -124,7 +123,6 @@ def context(script: Script, model: contract.Model) -> dict[str, Any]:
         "mean": getattr(experiment.data, "mean", None),
         "std": getattr(experiment.data, "std", None),
         "sizes": sizes,
-        "available": {"train": available(script, "train"), "test": available(script, "test")},
         "classes": script.classes,
         "big": sizes["test"] > TEST_AT_ONCE,
         "torchvision": torchvision[0] if torchvision else "",
@@ -150,17 +148,6 @@ def context(script: Script, model: contract.Model) -> dict[str, Any]:
         "total_steps": steps_per_epoch * experiment.epochs,
         "window": min(full_steps, WINDOW),
     }
-
-
-def available(script: Script, part: Literal["train", "test"]) -> int:
-    """Samples of a part before some are left out."""
-    data = script.experiment.data
-    if data.name in TORCHVISION:
-        return 10_000 if part == "test" else 50_000 if data.name == "cifar10" else 60_000
-    if data.name == "picture-folder":
-        return script.sizes[part] + (script.sizes.get("validation", 0) if part == "train" else 0)
-    wanted = getattr(data, "samples" if part == "train" else "test_samples")
-    return int(wanted or 0)
 
 
 def of_images(model: contract.Model) -> set[int]:
@@ -190,7 +177,7 @@ def _name(requirement: str) -> str:
 
 def formatted(program: str) -> str:
     """As ruff formats it, without imports that nothing uses."""
-    ruff = find_ruff_bin()
+    ruff, program = find_ruff_bin(), re.sub(r"\n{3,}", "\n\n", program)
     sort, lay_out = ("check", "--select", "I,F401", "--fix", "--exit-zero"), ("format", f"--line-length={LINE_LENGTH}")
     for arguments in (sort, lay_out):
         command = [ruff, *arguments, "--quiet", "--isolated", "--stdin-filename", "script.py", "-"]

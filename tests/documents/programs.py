@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from backends.hosting import environments
-from benchmarks.script.exact import rows_of
 from benchmarks.script.rendering import Language, Script, render
+from benchmarks.script.samples import rows_of
 from benchmarks.spec import experiment as experiments
+from tests.documents.figures import ROOT
 
 FOLDER = "benchmarks/script/tutorials"
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -24,12 +24,12 @@ def programs() -> Iterator[tuple[str, str]]:
     """Path from the repository's root, and text, of each program: in the first mode of its framework."""
     for name in TUTORIALS:
         experiment = experiments.load(experiments.find(name))
-        classes = () if experiment.data.is_regression else tuple(map(str, range(experiment.data.outputs or 0)))
+        rows, classes = rows_of(experiment, ROOT)
+        sizes = {part: len(chosen) for part, chosen in rows.items()}
         for framework in FRAMEWORKS:
             backend = environments.find(framework)
-            plain = Script(name, experiment, {}, classes, backend, next(iter(backend.modes)), threads=1)
-            train, test = rows_of(plain)
-            plain = replace(plain, sizes={"train": len(train), "test": len(test)})
+            mode = next(iter(backend.modes))
             for language in LANGUAGES:
-                path = Path(FOLDER) / language / f"{plain.stem}_{framework}.py"
-                yield path.as_posix(), render(replace(plain, language=language)).replace(plain.file, path.name)
+                plain = Script(name, experiment, sizes, classes, backend, mode, threads=1, language=language)
+                made = replace(plain, output=f"{plain.stem}_{framework}.py")
+                yield f"{FOLDER}/{language}/{made.file}", render(made)

@@ -17,12 +17,13 @@ from benchmarks.data.source import data_root, download_root
 from benchmarks.data.torchvision_sets import TORCHVISION
 from benchmarks.script.exact import write_files
 from benchmarks.script.rendering import Script, render
+from benchmarks.script.samples import rows_of
 from benchmarks.spec.data import PictureFolder
 from benchmarks.spec.experiment import Experiment
 from benchmarks.worker.environment import worker_environment
 from results.proof.judge import Case, Judgement
 
-LAST_ACCURACY = re.compile(r"test accuracy ([\d.]+)%")
+LAST_ACCURACY = re.compile(r"accuracy ([\d.]+)%")
 SPEED = re.compile(r"([\d,]+) samples/s")
 
 
@@ -58,7 +59,7 @@ def run(script: Script, folder: Path, interpreters: Interpreters, case: Case, ju
     folder.mkdir(parents=True)
     path = folder / script.file
     path.write_text(render(script), encoding="utf-8")
-    write_files(script, folder)
+    write_files(script, rows_of(script.experiment, Path())[0], folder)
     printed = _printed(script, path, interpreters)
     losses = np.load(folder / f"{script.stem}_{script.backend.name}_losses.npy")
     if len(losses) != case.steps:

@@ -59,6 +59,9 @@ def test_with_exact_its_files_lie_beside_it(lockstep: Lockstep, tmp_path: Path) 
         (["--backend", "reference"], "the backend 'reference' has no template"),
         (["--backend", "jax", "--exact"], "say where with --output FILE"),
         (["--backend", "jax", "--output", "taken.py"], "there is such a file already"),
+        (["--backend", "jax", "--output", "."], "this is a folder"),
+        (["--backend", "jax", "--output", "jax.py"], "the script imports a module of this name"),
+        (["--backend", "jax", "--output", "random.py"], "the script imports a module of this name"),
         (["--backend", "jax", "--output", "nowhere/new.py"], "there is no folder nowhere"),
         (["--backend", "jax", "--epochs", "0"], "epochs"),
         (["--backend", "jax", "--threads", "100000"], "100000"),
@@ -68,7 +71,7 @@ def test_with_exact_its_files_lie_beside_it(lockstep: Lockstep, tmp_path: Path) 
 def test_a_mistake_gets_one_line_and_writes_nothing(
     lockstep: Lockstep, tmp_path: Path, arguments: list[str], expected: str
 ) -> None:
-    (tmp_path / "taken.py").write_text("mine")
+    (tmp_path / "taken.py").write_text("mine")  # and nothing else may be there afterwards
     ended = lockstep("digits-mlp", *arguments)
     assert ended.returncode == 2, ended.stdout
     assert expected in ended.stderr

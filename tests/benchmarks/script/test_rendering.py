@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ruff import find_ruff_bin
+from sklearn.datasets import load_digits
 
 from backends import contract
 from backends.hosting import environments
-from benchmarks.data.prepare import split_rows
+from backends.hosting.environments import Interpreters
+from benchmarks.cell.materials import prepare_data
+from benchmarks.data import Split
 from benchmarks.errors import InputError
-from benchmarks.script.rendering import Script, available, render
+from benchmarks.script.rendering import Script, render
+from benchmarks.script.samples import rows_of
 from benchmarks.spec import experiment as experiments
 
 FRAMEWORKS = ("pytorch", "jax", "mindspore")
 MODES = [(name, mode) for name in FRAMEWORKS for mode in environments.find(name).modes]
-DIGITS, PICTURES = (1438, 359), (50_000, 10_000)
-"""Training and test samples of sets that a specification does not tell."""
-
 LONGEST, LONGEST_LAYER = 160, 4
 """Lines of a script, and of a layer more."""
 
@@ -29,17 +32,12 @@ LONGEST, LONGEST_LAYER = 160, 4
 def make(name: str, framework: str, mode: str, overrides: dict[str, Any] | None = None, **changes: Any) -> Script:
     path = experiments.find(name)
     experiment = experiments.load(path, overrides)
-    spec = experiment.data
-    script = Script(path.stem, experiment, {}, (), environments.find(framework), mode, 1, **changes)
-    if spec.name == "digits":
-        there = DIGITS
-    elif spec.name == "picture-folder":
-        there = PICTURES
-    else:
-        there = available(script, "train"), available(script, "test")
-    rows = {part: len(chosen) for part, chosen in split_rows(spec, experiment.validation, *there).items()}
-    classes = () if spec.is_regression else tuple(map(str, range(spec.outputs or 10)))
-    return replace(script, sizes=rows, classes=classes)
+    sizes: dict[Split, int] = {"train": 50_000, "test": 10_000}  # of pictures, which are not here
+    classes: Sequence[str] = tuple("0123456789")
+    if experiment.data.name != "picture-folder":
+        rows, classes = rows_of(experiment, path.parent)
+        sizes = {part: len(chosen) for part, chosen in rows.items()}
+    return Script(path.stem, experiment, sizes, classes, environments.find(framework), mode, 1, **changes)
 
 
 @pytest.mark.parametrize("name", experiments.names())
@@ -87,9 +85,35 @@ def test_what_no_script_has_is_refused_by_name(key: str, value: object, told: st
         render(make("digits-cnn", "jax", "jit", {key: value}))
 
 
-def test_a_part_of_a_picture_folder_has_no_script() -> None:
+def test_a_part_of_a_picture_folder_has_no_script(tmp_path: Path) -> None:
+    experiment = experiments.load(experiments.find("cifar10-cnn-pictures"), {"data.samples": 100})
     with pytest.raises(InputError, match="a part of a picture folder"):
-        render(make("cifar10-cnn-pictures", "jax", "jit", {"data.samples": 100}))
+        rows_of(experiment, tmp_path)
+
+
+def test_the_rows_are_those_of_the_prepared_data(tmp_path: Path, cache: None) -> None:
+    path = experiments.find("digits-mlp")
+    experiment = experiments.load(path)
+    rows, _ = rows_of(experiment, path.parent)
+    for part in ("train", "validation", "test"):
+        features, labels = prepare_data(experiment, path.parent, Interpreters({}, print)).load(part)
+        images, digits = load_digits(return_X_y=True)
+        assert np.array_equal(digits[rows[part]], labels)
+        assert np.allclose(images[rows[part]] / 16, features.reshape(len(features), -1))
+
+
+def test_a_name_that_is_no_python_is_made_one() -> None:
+    script = replace(make("digits-mlp", "pytorch", "eager"), name='my "own"\\n{{model}}')
+    program = render(script)
+    compile(program, "script", "exec")
+    assert '"my__own__n__model__.pt"' in program
+
+
+def test_a_template_lies_beside_the_backend_of_a_user(tmp_path: Path) -> None:
+    script = make("digits-mlp", "pytorch", "eager")
+    (tmp_path / "mine.jinja").write_text("epochs = {{ experiment.epochs }}\n")
+    mine = replace(script.backend, name="mine", path=tmp_path / "mine.py")
+    assert render(replace(script, backend=mine)) == f"epochs = {script.experiment.epochs}\n"
 
 
 def test_a_backend_without_a_template_says_where_one_would_be() -> None:

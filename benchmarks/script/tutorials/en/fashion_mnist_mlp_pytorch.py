@@ -4,7 +4,7 @@
 # ///
 """PyTorch's quick start: 784-512-512-10 on Fashion-MNIST, 63 % after 5 epochs.
 
-PyTorch: torch.nn and a fused optimizer, one operator at a time. Run it with: uv run fashion_mnist_mlp_pytorch.py [FOLDER OF THE DATA]
+PyTorch (eager). Run it with: uv run fashion_mnist_mlp_pytorch.py [FOLDER OF THE DATA]
 """
 
 import os
@@ -24,16 +24,19 @@ BATCH_SIZE = 64
 LEARNING_RATE = 0.001
 FOLDER = sys.argv[1] if len(sys.argv) > 1 else "data"
 
-if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, range(THREADS))  # tuning: as many processors as threads
+if hasattr(os, "sched_setaffinity"):  # tuning: as many processors as threads
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-THREADS:])
 torch.set_num_threads(THREADS)
 torch.manual_seed(SEED)
 
 # 1. The data
-train, test = (datasets.FashionMNIST(FOLDER, train=part, download=True) for part in (True, False))
-train_x, test_x = (part.data.numpy()[:, None].astype(np.float32) / 255 for part in (train, test))
-train_y, test_y = (part.targets.numpy() for part in (train, test))
-
+train_set, test_set = (
+    datasets.FashionMNIST(FOLDER, train=part, download=True) for part in (True, False)
+)
+train_x, test_x = (
+    part.data.numpy()[:, None].astype(np.float32) / 255 for part in (train_set, test_set)
+)
+train_y, test_y = (part.targets.numpy() for part in (train_set, test_set))
 
 train_x, test_x = torch.from_numpy(train_x), torch.from_numpy(test_x)
 train_y, test_y = torch.from_numpy(train_y), torch.from_numpy(test_y)
@@ -94,9 +97,7 @@ for epoch in range(EPOCHS):
     rows = torch.randperm(len(train_x)).split(BATCH_SIZE)
     losses = [step(batch) for batch in rows]
     seconds = time.perf_counter() - begin
-    print(
-        f"epoch {epoch + 1}/{EPOCHS}: training loss {np.mean(losses):.4f}, test accuracy {test():.2%}, {seconds:.1f} s"
-    )
+    print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}, accuracy {test():.2%}, {seconds:.1f} s")
 
 # 4. Save the model, load it, and use it
 torch.save(model.state_dict(), "fashion_mnist_mlp.pt")
@@ -104,12 +105,10 @@ loaded = Network()
 loaded.load_state_dict(torch.load("fashion_mnist_mlp.pt"))
 loaded.eval()
 with torch.no_grad():
-    probabilities = loaded(test_x[:1]).softmax(1)[0]
-print(
-    f"the first test picture: class {probabilities.argmax()} ({probabilities.max():.1%} sure), and right is {test_y[0]}"
-)
+    shares = loaded(test_x[:1]).softmax(1)[0]
+print(f"first test picture: class {shares.argmax()} ({shares.max():.1%} sure), right: {test_y[0]}")
 
-# 5. How fast it trains once it is warm: the median of 20 windows
+# 5. How fast it trains once it is warm: the median of 20 windows, in which it trains on
 batches = torch.randperm(train_x.shape[0])[: 50 * BATCH_SIZE].split(BATCH_SIZE)
 rates_per_second = []
 for _ in range(25):

@@ -4,7 +4,7 @@
 # ///
 """The tutorial's line written from scratch: its loss has the factor 1/2, hence half the learning rate here.
 
-JAX: one jitted step per batch. Run it with: uv run linear_regression_from_scratch_jax.py
+JAX (jit). Run it with: uv run linear_regression_from_scratch_jax.py
 """
 
 import os
@@ -25,7 +25,7 @@ LEARNING_RATE = 0.015
 
 if hasattr(os, "sched_setaffinity"):
     # tuning: JAX has a thread for each processor that it may use when it begins
-    os.sched_setaffinity(0, range(THREADS))
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-THREADS:])
 
 
 # 1. The data
@@ -41,10 +41,8 @@ def line(stream, samples):
 train_x, train_y = line(1, 1000)
 test_x, test_y = line(2, 200)
 
-
-train_x, test_x = jax.device_put((np.ascontiguousarray(train_x), np.ascontiguousarray(test_x)))
+train_x, test_x = jax.device_put((train_x, test_x))
 train_y, test_y = jax.device_put((train_y, test_y))
-
 
 # 2. The model
 INITIAL = nn.initializers.normal(0.01)
@@ -57,7 +55,6 @@ class Network(nn.Module):
     def __call__(self, x):
         """Return the prediction for each sample."""
         x = nn.Dense(1, kernel_init=INITIAL)(x)
-
         return x
 
 
@@ -65,9 +62,7 @@ model = Network()
 variables = model.init(jax.random.key(SEED), train_x[:1])
 
 # 3. Training
-optimizer = optax.chain(
-    optax.sgd(LEARNING_RATE),
-)
+optimizer = optax.sgd(LEARNING_RATE)
 state = optimizer.init(variables["params"])
 
 
@@ -114,7 +109,7 @@ for epoch in range(EPOCHS):
     losses = jax.device_get(losses)
     seconds = time.perf_counter() - begin
     print(
-        f"epoch {epoch + 1}/{EPOCHS}: training loss {np.mean(losses):.6f}, test error {test():.6f}, {seconds:.1f} s"
+        f"epoch {epoch + 1}: loss {np.mean(losses):.6f}, test error {test():.6f}, {seconds:.1f} s"
     )
 
 # 4. Save the model, load it, and use it
@@ -123,9 +118,9 @@ with open("linear_regression_from_scratch.msgpack", "wb") as file:
 with open("linear_regression_from_scratch.msgpack", "rb") as file:
     loaded = serialization.from_bytes(variables, file.read())
 prediction = predict(loaded, test_x[:1])[0, 0]
-print(f"the first test sample: {prediction:.4f}, and right is {test_y[0, 0]:.4f}")
+print(f"first test sample: {prediction:.4f}, right: {test_y[0, 0]:.4f}")
 
-# 5. How fast it trains once it is warm: the median of 20 windows
+# 5. How fast it trains once it is warm: the median of 20 windows, in which it trains on
 batches = np.stack([random.permutation(len(train_x))[:BATCH_SIZE] for _ in range(50)]).astype(
     np.int32
 )

@@ -4,7 +4,7 @@
 # ///
 """The tutorial's line written from scratch: its loss has the factor 1/2, hence half the learning rate here.
 
-PyTorch: torch.nn and a fused optimizer, one operator at a time. Run it with: uv run linear_regression_from_scratch_pytorch.py
+PyTorch (eager). Run it with: uv run linear_regression_from_scratch_pytorch.py
 """
 
 import os
@@ -21,8 +21,8 @@ EPOCHS = 3
 BATCH_SIZE = 10
 LEARNING_RATE = 0.015
 
-if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, range(THREADS))  # tuning: as many processors as threads
+if hasattr(os, "sched_setaffinity"):  # tuning: as many processors as threads
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-THREADS:])
 torch.set_num_threads(THREADS)
 torch.manual_seed(SEED)
 
@@ -39,7 +39,6 @@ def line(stream, samples):
 
 train_x, train_y = line(1, 1000)
 test_x, test_y = line(2, 200)
-
 
 train_x, test_x = torch.from_numpy(train_x), torch.from_numpy(test_x)
 train_y, test_y = torch.from_numpy(train_y), torch.from_numpy(test_y)
@@ -101,7 +100,7 @@ for epoch in range(EPOCHS):
     losses = [step(batch) for batch in rows]
     seconds = time.perf_counter() - begin
     print(
-        f"epoch {epoch + 1}/{EPOCHS}: training loss {np.mean(losses):.6f}, test error {test():.6f}, {seconds:.1f} s"
+        f"epoch {epoch + 1}: loss {np.mean(losses):.6f}, test error {test():.6f}, {seconds:.1f} s"
     )
 
 # 4. Save the model, load it, and use it
@@ -111,9 +110,9 @@ loaded.load_state_dict(torch.load("linear_regression_from_scratch.pt"))
 loaded.eval()
 with torch.no_grad():
     prediction = loaded(test_x[:1])[0, 0]
-print(f"the first test sample: {prediction:.4f}, and right is {test_y[0, 0]:.4f}")
+print(f"first test sample: {prediction:.4f}, right: {test_y[0, 0]:.4f}")
 
-# 5. How fast it trains once it is warm: the median of 20 windows
+# 5. How fast it trains once it is warm: the median of 20 windows, in which it trains on
 batches = torch.randperm(train_x.shape[0])[: 50 * BATCH_SIZE].split(BATCH_SIZE)
 rates_per_second = []
 for _ in range(25):

@@ -4,7 +4,7 @@
 # ///
 """The MindSpore tutorial's 784-512-512-10 on MNIST.
 
-JAX: one jitted step per batch. 运行方法：uv run mnist_mlp_jax.py [数据文件夹]
+JAX (jit). 运行方法：uv run mnist_mlp_jax.py [数据文件夹]
 """
 
 import os
@@ -28,20 +28,20 @@ FOLDER = sys.argv[1] if len(sys.argv) > 1 else "data"
 
 if hasattr(os, "sched_setaffinity"):
     # 调优：JAX 开始工作时，为每个可用的处理器开一个线程
-    os.sched_setaffinity(0, range(THREADS))
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-THREADS:])
 
 # 1. 数据
-train, test = (datasets.MNIST(FOLDER, train=part, download=True) for part in (True, False))
-train_x, test_x = (part.data.numpy()[:, None].astype(np.float32) / 255 for part in (train, test))
-train_y, test_y = (part.targets.numpy() for part in (train, test))
+train_set, test_set = (datasets.MNIST(FOLDER, train=part, download=True) for part in (True, False))
+train_x, test_x = (
+    part.data.numpy()[:, None].astype(np.float32) / 255 for part in (train_set, test_set)
+)
+train_y, test_y = (part.targets.numpy() for part in (train_set, test_set))
 
 MEAN = np.array([0.1307], np.float32)[:, None, None]
 STD = np.array([0.3081], np.float32)[:, None, None]
 train_x, test_x = ((x - MEAN) / STD for x in (train_x, test_x))
 
-# JAX 的通道在最后
-train_x, test_x = train_x.transpose(0, 2, 3, 1), test_x.transpose(0, 2, 3, 1)
-train_x, test_x = jax.device_put((np.ascontiguousarray(train_x), np.ascontiguousarray(test_x)))
+train_x, test_x = jax.device_put((train_x, test_x))
 train_y, test_y = jax.device_put((train_y.astype(np.int32), test_y.astype(np.int32)))
 
 
@@ -58,7 +58,6 @@ class Network(nn.Module):
         x = nn.Dense(512)(x)
         x = nn.relu(x)
         x = nn.Dense(10)(x)
-
         return x
 
 
@@ -66,9 +65,7 @@ model = Network()
 variables = model.init(jax.random.key(SEED), train_x[:1])
 
 # 3. 训练
-optimizer = optax.chain(
-    optax.sgd(LEARNING_RATE),
-)
+optimizer = optax.sgd(LEARNING_RATE)
 state = optimizer.init(variables["params"])
 
 
@@ -114,21 +111,17 @@ for epoch in range(EPOCHS):
         losses.append(loss)
     losses = jax.device_get(losses)
     seconds = time.perf_counter() - begin
-    print(
-        f"epoch {epoch + 1}/{EPOCHS}: training loss {np.mean(losses):.4f}, test accuracy {test():.2%}, {seconds:.1f} s"
-    )
+    print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}, accuracy {test():.2%}, {seconds:.1f} s")
 
 # 4. 保存、加载并使用模型
 with open("mnist_mlp.msgpack", "wb") as file:
     file.write(serialization.to_bytes(variables))
 with open("mnist_mlp.msgpack", "rb") as file:
     loaded = serialization.from_bytes(variables, file.read())
-probabilities = jax.nn.softmax(predict(loaded, test_x[:1]))[0]
-print(
-    f"the first test picture: class {probabilities.argmax()} ({probabilities.max():.1%} sure), and right is {test_y[0]}"
-)
+shares = jax.nn.softmax(predict(loaded, test_x[:1]))[0]
+print(f"first test picture: class {shares.argmax()} ({shares.max():.1%} sure), right: {test_y[0]}")
 
-# 5. 预热后的训练速度：20 个时间窗口的中位数
+# 5. 预热后的训练速度：继续训练，取 20 个时间窗口的中位数
 batches = np.stack([random.permutation(len(train_x))[:BATCH_SIZE] for _ in range(50)]).astype(
     np.int32
 )
