@@ -25,8 +25,8 @@ from backends.hosting import environments
 from backends.hosting.environments import Interpreters
 from benchmarks.cell.materials import Materials, draw, prepare_data
 from benchmarks.errors import DataError, InputError
-from benchmarks.machine.processors import default_threads
-from benchmarks.script.rendering import WINDOW, Script
+from benchmarks.machine.processors import default_threads, processors_for
+from benchmarks.script.rendering import Script, timed_steps
 from benchmarks.session.options import Options
 from benchmarks.spec import experiment as experiments
 from results.proof.judge import Case, Judgement, judge
@@ -130,14 +130,12 @@ def _wrong(found: Agreement) -> str:
 
 def _speed_of_lockstep(setting: Setting, script: Script) -> float:
     """Samples per second of lockstep's own worker, in calls of as many steps as a script times together."""
-    full = setting.materials.full_steps
-    steps = full if script.mode == "graph" else min(full, WINDOW)
+    steps = timed_steps(setting.materials.full_steps)
     worker = Worker(Setting(**{**vars(setting), "steps": steps}), script.backend, script.mode)
     try:
         worker.prepare()
         worker.pause()
-        processors = list(range(setting.threads))  # where a script puts itself
-        timed = rates([worker], TURNS, processors, np.random.default_rng())
+        timed = rates([worker], TURNS, processors_for(setting.threads), np.random.default_rng())
     finally:
         worker.close()
     return float(np.nanmedian(timed)) * script.experiment.batch_size

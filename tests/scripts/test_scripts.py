@@ -25,10 +25,8 @@ SCRIPTS = [
     ("models.toml", "mindspore", "graph"),
     ("adam.toml", "pytorch", "step"),
     ("adam.toml", "jax", "scan"),
-    ("adam.toml", "mindspore", "pynative"),
-    ("linear-regression", "pytorch", "aot"),
 ]
-"""Residual blocks, groups, clipping, smoothing and a schedule; AdamW and batch norm of features; a loss of numbers.
+"""Residual blocks, groups, clipping, smoothing and a schedule; AdamW and batch norm of features.
 
 The other modes and all experiments: ``nox -s scripts``.
 """

@@ -114,7 +114,7 @@ prediction = loaded(test_x[:1])[0, 0].item()
 print(f"first test sample: {prediction:.4f}, right: {test_y[0, 0]:.4f}")
 
 # 5. How fast it trains once it is warm: the median of 20 windows, in which it trains on
-batches = np.stack([random.permutation(len(train_x))[:BATCH_SIZE] for _ in range(50)]).astype(
+batches = np.stack([random.permutation(len(train_x))[:BATCH_SIZE] for _ in range(100)]).astype(
     np.int32
 )
 rates_per_second = []

@@ -119,7 +119,7 @@ prediction = predict(loaded, test_x[:1])[0, 0]
 print(f"first test sample: {prediction:.4f}, right: {test_y[0, 0]:.4f}")
 
 # 5. 预热后的训练速度：继续训练，取 20 个时间窗口的中位数
-batches = np.stack([random.permutation(len(train_x))[:BATCH_SIZE] for _ in range(50)]).astype(
+batches = np.stack([random.permutation(len(train_x))[:BATCH_SIZE] for _ in range(100)]).astype(
     np.int32
 )
 rates_per_second = []

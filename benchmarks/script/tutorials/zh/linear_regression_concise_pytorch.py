@@ -108,7 +108,7 @@ with torch.no_grad():
 print(f"first test sample: {prediction:.4f}, right: {test_y[0, 0]:.4f}")
 
 # 5. 预热后的训练速度：继续训练，取 20 个时间窗口的中位数
-batches = torch.randperm(train_x.shape[0])[: 50 * BATCH_SIZE].split(BATCH_SIZE)
+batches = torch.randperm(train_x.shape[0])[: 100 * BATCH_SIZE].split(BATCH_SIZE)
 rates_per_second = []
 for _ in range(25):
     begin = time.perf_counter()
