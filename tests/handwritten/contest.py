@@ -261,9 +261,9 @@ def rates(
     """Let each contestant have one window per turn, in a fresh random order: steps per second ``[turns, contestants]``.
 
     NaN stands for the turns that slow ones do not take, because their windows were long enough before.
-    All must be paused; exactly one runs at any time, with its threads bound to processors as in a bench. The first two
-    of ``contestants``, the next two and so on stay neighbours in every turn: they are compared, and a machine that is
-    shared may be half as fast a moment later.
+    All must be paused; exactly one runs at any time, with its threads bound to ``processors``, if there are any, as in a
+    bench. The first two of ``contestants``, the next two and so on stay neighbours in every turn: they are compared,
+    and a machine that is shared may be half as fast a moment later.
     """
     calls = _longest_of_neighbours([_calls_of_a_window(contestant, processors) for contestant in contestants])
     result = np.full((turns, len(contestants)), np.nan)
@@ -295,7 +295,8 @@ def _neighbours_together(number: int, random: np.random.Generator) -> list[int]:
 
 def _calls_of_a_window(contestant: Contestant, processors: Sequence[int]) -> int:
     contestant.resume()
-    release(contestant.pid, processors)
+    if processors:
+        release(contestant.pid, processors)
     fastest = min(contestant.train(1) for _ in range(WARM_UP))
     calls = math.ceil(SHORTEST_WINDOW / fastest)
     before = thread_seconds(contestant.pid)

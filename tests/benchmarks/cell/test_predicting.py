@@ -25,6 +25,7 @@ from benchmarks.session.request import Selection
 from results.store import Store
 
 BLOCKS = """
+description = "Batch normalization, residual blocks and groups"
 layers = [
   { layer = "conv2d", channels = 8, kernel = 3, padding = 1, bias = false },
   { layer = "batch_norm" },
