@@ -261,7 +261,7 @@ def rates(
     """Let each contestant have one window per turn, in a fresh random order: steps per second ``[turns, contestants]``.
 
     NaN stands for the turns that slow ones do not take, because their windows were long enough before.
-    All must be paused; exactly one runs at any time, with its threads bound to ``processors``, if there are any, as in a
+    All must be paused; exactly one runs at a time, with its threads bound to ``processors``, if there are any, as in a
     bench. The first two of ``contestants``, the next two and so on stay neighbours in every turn: they are compared,
     and a machine that is shared may be half as fast a moment later.
     """
