@@ -31,12 +31,11 @@ def batch_norm(
             mean, var = mean + errors * np.abs(x).mean(axis=axes), var * (1 + errors)
         else:
             mean = x.mean(axis=axes)
-            var = np.square(x - mean.reshape(shape)).mean(axis=axes)
+            var = ((x - mean.reshape(shape)) ** 2).mean(axis=axes)
     else:
         mean, var = own["running_mean"], own["running_var"]
     inverse = 1 / np.sqrt(var + x.dtype.type(layer.epsilon))
-    z = x - mean.reshape(shape)
-    z *= inverse.reshape(shape)
+    z = (x - mean.reshape(shape)) * inverse.reshape(shape)
 
     def parameters(g: Array) -> Arrays:
         return {"weight": (g * z).sum(axis=axes), "bias": g.sum(axis=axes)}
@@ -44,22 +43,14 @@ def batch_norm(
     def inputs(g: Array) -> Array:
         own_gradients = parameters(g)
         by_mean, by_var = (own_gradients[name].reshape(shape) / count for name in ("bias", "weight"))
-        scale = (own["weight"] * inverse).reshape(shape)
-        dx: Array = g * scale
-        if not training:
-            return dx
-        dx = z * -by_var
-        dx += g
-        dx -= by_mean
-        dx *= scale
+        rest = g - by_mean - z * by_var if training else g
+        dx: Array = rest * (own["weight"] * inverse).reshape(shape)
         return dx
 
     moved = {"running_mean": mean, "running_var": var * x.dtype.type(count / max(count - 1, 1))}
     share = x.dtype.type(layer.momentum)
     statistics = {name: (1 - share) * own[name] + share * new for name, new in moved.items()} if training else {}
-    y = z * own["weight"].reshape(shape)
-    y += own["bias"].reshape(shape)
-    return y, Back(inputs, parameters, statistics)
+    return z * own["weight"].reshape(shape) + own["bias"].reshape(shape), Back(inputs, parameters, statistics)
 
 
 def _added_one_by_one(x: Array) -> Array:
