@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from backends.hosting import environments
-from backends.hosting.environments import BackendFileError
 from benchmarks.errors import InputError
 from benchmarks.script.rendering import Language, Script, render
 from benchmarks.spec.experiment import Experiment
@@ -35,6 +35,8 @@ def of_runs(runs: pd.DataFrame, language: Language = "en") -> list[dict[str, Any
 
 def _programs(name: str, runs: pd.DataFrame, language: Language) -> Iterator[dict[str, str]]:
     for run in runs.drop_duplicates("backend").sort_values("backend").to_dict("records"):
+        if run["backend"] not in environments.names():
+            continue  # not by a path that a store from elsewhere names
         try:
             experiment = Experiment.model_validate(json.loads(run["experiment_json"]))
             backend = environments.find(run["backend"])
@@ -53,7 +55,8 @@ def _programs(name: str, runs: pd.DataFrame, language: Language) -> Iterator[dic
                 language=language,
             )
             program = render(script)
-        except (InputError, BackendFileError, ValueError):
+        except (InputError, ValueError):
             continue
-        command = f"lockstep script {name} --backend {backend.name} --mode {run['mode']} --output {script.file}"
+        what = ["script", name, "--backend", backend.name, "--mode", run["mode"], "--output", script.file]
+        command = shlex.join(["lockstep", *what])
         yield {"title": f"{backend.name} {run['mode']}", "command": command, "program": program}

@@ -79,6 +79,7 @@ def render(script: Script) -> str:
     environment.filters["kind"] = lambda value: type(value).__name__ if value else ""
     model = script.experiment.model
     images = of_images(model)
+    environment.filters["repr"] = lambda value: repr(str(value))
     environment.tests["of_images"] = lambda layer: id(layer) in images
     environment.globals["refuse"] = refuse
     return formatted(environment.get_template(template.name).render(context(script, model)))
@@ -109,7 +110,7 @@ def context(script: Script, model: contract.Model) -> dict[str, Any]:
     torchvision = TORCHVISION.get(experiment.data.name)
     return {
         "t": (lambda english, chinese: chinese if script.language == "zh" else english),
-        "title": experiment.description,
+        "title": _plain(experiment.description),
         "stem": script.stem,
         "file": script.file,
         "backend": script.backend.name,
@@ -148,6 +149,12 @@ def context(script: Script, model: contract.Model) -> dict[str, Any]:
         "total_steps": steps_per_epoch * experiment.epochs,
         "window": timed_steps(full_steps),
     }
+
+
+def _plain(text: str) -> str:
+    """A text that can stand in a docstring."""
+    readable = "".join(character if character.isprintable() else " " for character in text)
+    return readable.replace("\\", "/").replace('"', "'")
 
 
 def timed_steps(full_steps: int) -> int:

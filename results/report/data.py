@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -219,7 +220,8 @@ def _script(run: dict[Any, Any]) -> str:
     """The command that writes this training as a program of its framework; none where it has no template."""
     if run["sweep_point"] or not (FOLDER / f"{run['backend']}.jinja").exists():
         return ""
-    return f"lockstep script {run['experiment']} --backend {run['backend']} --mode {run['mode']}"
+    what = ["script", run["experiment"], "--backend", run["backend"], "--mode", run["mode"]]
+    return shlex.join(["lockstep", *map(str, what)])
 
 
 NO_FIGURES = {metric.column: [None, metric.written(None)] for metric in (*metrics.METRICS, metrics.PAID_BACK)}

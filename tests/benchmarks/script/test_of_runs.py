@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from backends.hosting import environments
 from benchmarks.script.of_runs import MOST, of_runs
 from benchmarks.spec import experiment as experiments
 
@@ -49,8 +50,17 @@ def test_each_framework_has_a_script_in_its_first_mode() -> None:
         {"train_samples": None},
         {"backend": "reference", "mode": "numpy"},
         {"backend": "theirs"},
+        {"backend": str(environments.FOLDER / "jax.py")},
     ],
-    ids=["a point of a sweep", "another lockstep's", "none kept", "data was never read", "no template", "a user's own"],
+    ids=[
+        "a point of a sweep",
+        "another lockstep's",
+        "none kept",
+        "data was never read",
+        "no template",
+        "a user's own",
+        "by a path",
+    ],
 )
 def test_what_cannot_be_written_is_left_out(changes: dict[str, object]) -> None:
     assert of_runs(pd.DataFrame([{**row("jax", "jit"), **changes}])) == []

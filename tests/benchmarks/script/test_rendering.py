@@ -109,6 +109,16 @@ def test_a_name_that_is_no_python_is_made_one() -> None:
     assert '"my__own__n__model__.pt"' in program
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_no_text_of_an_experiment_ends_a_string_of_the_program(framework: str) -> None:
+    script = make("cifar10-cnn-pictures", framework, next(iter(environments.find(framework).modes)))
+    data = script.experiment.data.model_copy(update={"path": Path('my "best" \\N pictures')})
+    texts = {"description": 'three """ and \\N and one "', "data": data}
+    program = render(replace(script, experiment=script.experiment.model_copy(update=texts)))
+    compile(program, "script", "exec")
+    assert "three ''' and /N and one '." in program
+
+
 def test_a_template_lies_beside_the_backend_of_a_user(tmp_path: Path) -> None:
     script = make("digits-mlp", "pytorch", "eager")
     (tmp_path / "mine.jinja").write_text("epochs = {{ experiment.epochs }}\n")
